@@ -1,0 +1,1 @@
+//! authgear-resolver-double
