@@ -1,1 +1,18 @@
-//! authgear-session
+//! What Authgear would read from a request, and what its resolver's answer means.
+//!
+//! The pure half of nginx-authgear: no nginx, no I/O, no unsafe code.
+//!
+//! - [`identity`]: the identity headers, and which names count as forged ones
+//! - [`credentials`]: the bearer token and the cookies, read as Authgear reads them
+//! - [`answer`]: the resolver's headers to a [`Session`](answer::Session), or why not
+//! - [`key`]: what a cached answer belongs to
+//! - [`jwt`]: when a bearer token that is a JWT expires
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod answer;
+pub mod credentials;
+pub mod identity;
+pub mod jwt;
+pub mod key;
