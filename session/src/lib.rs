@@ -7,6 +7,8 @@
 //! - [`answer`]: the resolver's headers to a [`Session`](answer::Session), or why not
 //! - [`key`]: what a cached answer belongs to
 //! - [`jwt`]: when a bearer token that is a JWT expires
+//! - [`require`]: what a location demands of a session, and the verdict on a request
+//! - [`refusal`]: how a refusal looks to the client that gets it
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -16,3 +18,5 @@ pub mod credentials;
 pub mod identity;
 pub mod jwt;
 pub mod key;
+pub mod refusal;
+pub mod require;
