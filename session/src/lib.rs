@@ -9,6 +9,7 @@
 //! - [`jwt`]: when a bearer token that is a JWT expires
 //! - [`require`]: what a location demands of a session, and the verdict on a request
 //! - [`refusal`]: how a refusal looks to the client that gets it
+//! - [`return_url`]: this request's URL, for use inside a query parameter
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -20,3 +21,4 @@ pub mod jwt;
 pub mod key;
 pub mod refusal;
 pub mod require;
+pub mod return_url;
