@@ -10,12 +10,14 @@
 //! - [`require`]: what a location demands of a session, and the verdict on a request
 //! - [`refusal`]: how a refusal looks to the client that gets it
 //! - [`return_url`]: this request's URL, for use inside a query parameter
+//! - [`event`]: whom a webhook event concerns
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod answer;
 pub mod credentials;
+pub mod event;
 pub mod identity;
 pub mod jwt;
 pub mod key;
