@@ -79,7 +79,125 @@ impl Field {
 }
 
 /// Whether a header of this name could be taken for an identity header by anything behind nginx.
+///
+/// CGI and its heirs (WSGI, FastCGI, Rack, PHP) fold case and turn `-` into `_`, some servers every
+/// character that is not a letter or digit (RFC 3875, 4.1.18), so `X_Authgear_User_Id` and
+/// `x.authgear.user.id` reach an application as the same variable as the real header. Hence, with
+/// case folded and every non-alphanumeric byte read as `-`, all names that begin with
+/// `x-authgear-session-` or `x-authgear-user-` count.
+///
+/// An ordinary header is told apart by its first byte, another `x-` header by its third.
+#[inline]
 pub fn is_identity_header(name: &[u8]) -> bool {
-    let _ = name;
-    todo!()
+    strip_folded(name, b"x-authgear-").is_some_and(|rest| {
+        strip_folded(rest, b"session-").is_some() || strip_folded(rest, b"user-").is_some()
+    })
+}
+
+fn strip_folded<'a>(name: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = name.split_at_checked(prefix.len())?;
+    head.iter()
+        .zip(prefix)
+        .all(|(&byte, &expected)| fold(byte) == expected)
+        .then_some(rest)
+}
+
+fn fold(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() {
+        byte.to_ascii_lowercase()
+    } else {
+        b'-'
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_indexed_by_their_place_in_all() {
+        for (index, field) in Field::ALL.into_iter().enumerate() {
+            assert_eq!(field as usize, index);
+        }
+    }
+
+    #[test]
+    fn names_in_json_are_the_header_names_without_the_vendor() {
+        for field in Field::ALL {
+            let header = field.header_name();
+            assert_eq!(header, header.to_ascii_lowercase());
+            assert_eq!(
+                header
+                    .strip_prefix("x-authgear-")
+                    .unwrap()
+                    .replace('-', "_"),
+                field.json_name()
+            );
+        }
+    }
+
+    #[test]
+    fn fields_are_found_by_their_exact_name_in_any_case() {
+        for field in Field::ALL {
+            let name = field.header_name();
+            assert_eq!(Field::from_header_name(name.as_bytes()), Some(field));
+            let upper = name.to_ascii_uppercase();
+            assert_eq!(Field::from_header_name(upper.as_bytes()), Some(field));
+            let alias = name.replace('-', "_");
+            assert_eq!(Field::from_header_name(alias.as_bytes()), None);
+            assert!(is_identity_header(name.as_bytes()));
+            assert!(is_identity_header(alias.as_bytes()));
+        }
+        for name in ["", "x-authgear-user", "x-authgear-user-idx", "user-id"] {
+            assert_eq!(Field::from_header_name(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn forged_names_are_recognized() {
+        let forged: &[&[u8]] = &[
+            b"x-authgear-user-id",
+            b"X-Authgear-User-Id",
+            b"X_AUTHGEAR_USER_ID",
+            b"x_authgear-user_id",
+            b"x.authgear.session.valid",
+            b"x authgear user id",
+            b"x-authgear-user-",
+            b"x-authgear-session-",
+            b"x-authgear-user-anything-new",
+            b"x-authgear-session__",
+            b"x\xffauthgear\x00user\x7fid",
+            b"x-authgear-user-\xc3\xa9",
+        ];
+        for name in forged {
+            assert!(is_identity_header(name), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn ordinary_names_are_left_alone() {
+        let ordinary: &[&[u8]] = &[
+            b"",
+            b"x",
+            b"x-",
+            b"host",
+            b"cookie",
+            b"x-forwarded-for",
+            b"x-authgear",
+            b"x-authgear-",
+            b"x-authgear-user",
+            b"x-authgear-session",
+            b"x-authgear-users-id",
+            b"x-authgear-body-signature",
+            b"xx-authgear-user-id",
+            b"-x-authgear-user-id",
+            b"xaauthgear-user-id",
+            b"xauthgearuserid",
+            b"x--authgear-user-id",
+            b"authgear-user-id",
+        ];
+        for name in ordinary {
+            assert!(!is_identity_header(name), "{}", name.escape_ascii());
+        }
+    }
 }
