@@ -1,30 +1,37 @@
 //! The resolver's answer: its headers to a [`Session`], or why not.
+//!
+//! The verdict is in the headers, not in the status (`pkg/resolver/handler/resolve.go` and
+//! `pkg/api/model/session_info.go` in authgear-server), and whatever is not exactly what Authgear
+//! writes there is an error: an answer is believed as a whole or not at all.
 
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::identity::Field;
 
 /// What the resolver said.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A valid session.
+    /// `x-authgear-session-valid: true`, and whose session it is.
     Valid(Session),
-    /// An explicit `x-authgear-session-valid: false`.
+    /// `x-authgear-session-valid: false`: a bad `session` cookie, or a disabled or deleted user.
     Invalid,
-    /// No `x-authgear-session-valid` at all.
+    /// No `x-authgear-session-valid`: no session, or a failure that Authgear does not show. Never
+    /// to be cached.
     None,
 }
 
-/// Why an answer says nothing; completes the log line `authgear: resolver answered ...`.
+/// Why an answer says nothing; completes the log line `authgear: resolver answered ...`. Never
+/// shows a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AnswerError {
     /// A status other than 200.
     #[error("status {0}")]
     Status(u16),
-    /// One of the identity headers came twice.
+    /// An identity header came twice: nothing tells which one an application would believe.
     #[error("a second {} header", .0.header_name())]
     Duplicate(Field),
-    /// A value outside the header's grammar.
+    /// A value with a control character, or outside the header's grammar.
     #[error("a malformed {} header", .0.header_name())]
     Malformed(Field),
     /// A valid session of nobody.
@@ -33,8 +40,11 @@ pub enum AnswerError {
 }
 
 /// Reads an answer's header lines one by one.
-#[derive(Default)]
-pub struct AnswerBuilder {}
+#[derive(Clone, Debug, Default)]
+pub struct AnswerBuilder {
+    values: [Option<Box<[u8]>>; 9],
+    fault: Option<AnswerError>,
+}
 
 impl AnswerBuilder {
     /// An answer of which nothing was read yet.
@@ -42,84 +52,700 @@ impl AnswerBuilder {
         AnswerBuilder::default()
     }
 
-    /// Takes a header line of the answer; ignores what is not an identity header.
+    /// Takes a header line of the answer.
+    ///
+    /// Ignores what is not one of the [`Field`]s by its exact name, such as `X_Authgear_User_Id`:
+    /// Authgear does not send it, and nothing passes it on. Remembers the first fault.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
-        let _ = (name, value);
-        todo!()
+        if self.fault.is_some() {
+            return;
+        }
+        let Some(field) = Field::from_header_name(name) else {
+            return;
+        };
+        let slot = &mut self.values[field as usize];
+        if slot.is_some() {
+            self.fault = Some(AnswerError::Duplicate(field));
+        } else if !is_well_formed(field, value) {
+            self.fault = Some(AnswerError::Malformed(field));
+        } else {
+            *slot = Some(value.into());
+        }
     }
 
-    /// The verdict, once all header lines were given.
+    /// The verdict, once all header lines were given. A status other than 200 is told first.
     pub fn finish(self, status: u16) -> Result<Answer, AnswerError> {
-        let _ = status;
-        todo!()
+        if status != 200 {
+            return Err(AnswerError::Status(status));
+        }
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        match self.values[Field::SessionValid as usize].as_deref() {
+            None => Ok(Answer::None),
+            Some(b"true") => Session::new(self.values.each_ref().map(Option::as_deref))
+                .map(Answer::Valid)
+                .ok_or(AnswerError::NoUserId),
+            Some(_) => Ok(Answer::Invalid),
+        }
     }
 }
 
-/// A valid session of a user.
+/// Whether Authgear could have written this value.
+fn is_well_formed(field: Field, value: &[u8]) -> bool {
+    if value.iter().any(u8::is_ascii_control) {
+        return false;
+    }
+    match field {
+        Field::SessionValid
+        | Field::UserAnonymous
+        | Field::UserVerified
+        | Field::UserCanReauthenticate => matches!(value, b"true" | b"false"),
+        Field::SessionAuthenticatedAt => parse_seconds(value).is_some(),
+        Field::UserId | Field::SessionAcr | Field::SessionAmr | Field::UserRoles => true,
+    }
+}
+
+/// A decimal integer as Go's `strconv.FormatInt` writes it, which knows no `+`.
+fn parse_seconds(value: &[u8]) -> Option<i64> {
+    if value.first() == Some(&b'+') {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// A valid session: `x-authgear-session-valid: true`, a user id that is not empty, and every other
+/// header absent or well formed. There is no other way to have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {}
+pub struct Session {
+    /// All values, one behind the other in the fields' order.
+    values: Box<[u8]>,
+    /// Where each field's value ends in `values`; it begins where the one before ends.
+    ends: [u32; 9],
+    /// Bit `n`: the field `n` was sent, perhaps empty.
+    present: u16,
+}
 
 impl Session {
-    /// The header's value as the resolver sent it.
+    /// Layout of [`encode`](Session::encode): this byte, `present`, then for each field that is
+    /// present the length of its value, then the values; all numbers little-endian.
+    const ENCODING: u8 = 1;
+
+    /// `None` if it says that the session is not valid, or of nobody.
+    fn new(fields: [Option<&[u8]>; 9]) -> Option<Session> {
+        let is_valid = fields[Field::SessionValid as usize] == Some(b"true");
+        let has_user = fields[Field::UserId as usize].is_some_and(|id| !id.is_empty());
+        if !is_valid || !has_user {
+            return None;
+        }
+        let mut ends = [0; 9];
+        let mut end = 0_u32;
+        let mut present = 0;
+        for (index, value) in fields.iter().enumerate() {
+            if let Some(value) = value {
+                end = end.checked_add(u32::try_from(value.len()).ok()?)?;
+                present |= 1 << index;
+            }
+            ends[index] = end;
+        }
+        let values = fields.map(Option::unwrap_or_default).concat().into();
+        Some(Session {
+            values,
+            ends,
+            present,
+        })
+    }
+
+    /// The header's value as the resolver sent it, perhaps empty; `None` if it did not.
     pub fn get(&self, field: Field) -> Option<&[u8]> {
-        let _ = field;
-        todo!()
+        let index = field as usize;
+        if self.present & (1 << index) == 0 {
+            return None;
+        }
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.values.get(start as usize..self.ends[index] as usize)
     }
 
     /// The user's id, never empty.
     pub fn user_id(&self) -> &[u8] {
-        todo!()
+        self.get(Field::UserId).unwrap_or_default()
     }
 
     /// Whether the user is anonymous; false when absent.
     pub fn is_anonymous(&self) -> bool {
-        todo!()
+        self.is_true(Field::UserAnonymous)
     }
 
     /// Whether the user is verified; false when absent.
     pub fn is_verified(&self) -> bool {
-        todo!()
+        self.is_true(Field::UserVerified)
     }
 
     /// Whether the user can reauthenticate; false when absent.
     pub fn can_reauthenticate(&self) -> bool {
-        todo!()
+        self.is_true(Field::UserCanReauthenticate)
     }
 
-    /// The user's roles.
+    fn is_true(&self, field: Field) -> bool {
+        self.get(field) == Some(b"true")
+    }
+
+    /// The user's roles: comma-separated, trimmed of spaces, empty ones left out.
     pub fn roles(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::empty()
+        let roles = self.get(Field::UserRoles).unwrap_or_default();
+        roles
+            .split(|&byte| byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .filter(|role| !role.is_empty())
     }
 
-    /// The methods by which the session was authenticated.
+    /// The methods by which the session was authenticated: Authgear's code separates them by
+    /// spaces, its specification by commas, and both are read.
     pub fn amr(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::empty()
+        let amr = self.get(Field::SessionAmr).unwrap_or_default();
+        amr.split(|byte| matches!(byte, b' ' | b','))
+            .filter(|method| !method.is_empty())
     }
 
     /// When the user authenticated, in Unix seconds.
     pub fn authenticated_at(&self) -> Option<i64> {
-        todo!()
+        parse_seconds(self.get(Field::SessionAuthenticatedAt)?)
     }
 
-    /// The session as one JSON object.
+    /// The session as one JSON object: booleans, the time and the lists typed, an absent header an
+    /// absent member, bytes that are not UTF-8 replaced by U+FFFD.
     pub fn to_json(&self) -> String {
-        todo!()
+        let members: Map<String, Value> = Field::ALL
+            .into_iter()
+            .filter_map(|field| Some((field.json_name().to_owned(), self.json_value(field)?)))
+            .collect();
+        Value::Object(members).to_string()
+    }
+
+    fn json_value(&self, field: Field) -> Option<Value> {
+        let value = self.get(field)?;
+        Some(match field {
+            Field::SessionValid
+            | Field::UserAnonymous
+            | Field::UserVerified
+            | Field::UserCanReauthenticate => Value::from(self.is_true(field)),
+            Field::SessionAuthenticatedAt => Value::from(self.authenticated_at()),
+            Field::SessionAmr => self.amr().map(json_string).collect(),
+            Field::UserRoles => self.roles().map(json_string).collect(),
+            Field::UserId | Field::SessionAcr => json_string(value),
+        })
     }
 
     /// The number of bytes that [`encode`](Session::encode) writes.
     pub fn encoded_len(&self) -> usize {
-        todo!()
+        3 + 4 * self.present.count_ones() as usize + self.values.len()
     }
 
-    /// Writes the session for the cache.
+    /// Writes the session for the cache, into the first [`encoded_len`](Session::encoded_len) bytes
+    /// of `out`. If there are fewer they are zeroed, which [`decode`](Session::decode) refuses: a
+    /// panic under a zone's lock would be worse.
     pub fn encode(&self, out: &mut [u8]) {
-        let _ = out;
-        todo!()
+        if out.len() < self.encoded_len() {
+            out.fill(0);
+            return;
+        }
+        let mut rest = out;
+        put(&mut rest, &[Session::ENCODING]);
+        put(&mut rest, &self.present.to_le_bytes());
+        for value in Field::ALL.into_iter().filter_map(|field| self.get(field)) {
+            put(&mut rest, &(value.len() as u32).to_le_bytes());
+        }
+        put(&mut rest, &self.values);
     }
 
-    /// Reads what [`encode`](Session::encode) wrote.
+    /// Reads exactly what [`encode`](Session::encode) wrote, and believes none of it: any bytes
+    /// that the resolver's answer could not have led to give `None`.
     pub fn decode(bytes: &[u8]) -> Option<Session> {
-        let _ = bytes;
-        todo!()
+        let mut rest = bytes;
+        if take(&mut rest)? != [Session::ENCODING] {
+            return None;
+        }
+        let present = u16::from_le_bytes(take(&mut rest)?);
+        if present >> Field::ALL.len() != 0 {
+            return None;
+        }
+        let mut lengths = [None; 9];
+        for (index, len) in lengths.iter_mut().enumerate() {
+            if present & (1 << index) != 0 {
+                *len = Some(u32::from_le_bytes(take(&mut rest)?) as usize);
+            }
+        }
+        let mut fields = [None; 9];
+        for field in Field::ALL {
+            let Some(len) = lengths[field as usize] else {
+                continue;
+            };
+            let (value, tail) = rest.split_at_checked(len)?;
+            if !is_well_formed(field, value) {
+                return None;
+            }
+            fields[field as usize] = Some(value);
+            rest = tail;
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+        Session::new(fields)
+    }
+}
+
+fn json_string(value: &[u8]) -> Value {
+    Value::from(String::from_utf8_lossy(value))
+}
+
+fn put(out: &mut &mut [u8], bytes: &[u8]) {
+    let (head, tail) = std::mem::take(out).split_at_mut(bytes.len());
+    head.copy_from_slice(bytes);
+    *out = tail;
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = bytes.split_first_chunk()?;
+    *bytes = tail;
+    Some(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Headers<'a> = &'a [(&'a str, &'a [u8])];
+
+    fn answer(status: u16, headers: Headers) -> Result<Answer, AnswerError> {
+        let mut builder = AnswerBuilder::new();
+        for (name, value) in headers {
+            builder.header(name.as_bytes(), value);
+        }
+        builder.finish(status)
+    }
+
+    fn session(headers: Headers) -> Session {
+        let mut all: Vec<(&str, &[u8])> = vec![
+            ("X-Authgear-Session-Valid", b"true"),
+            ("X-Authgear-User-Id", b"u1"),
+        ];
+        all.extend(headers);
+        match answer(200, &all) {
+            Ok(Answer::Valid(session)) => session,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What Authgear sends for a usual session.
+    const USUAL: Headers<'static> = &[
+        ("X-Authgear-User-Anonymous", b"false"),
+        ("X-Authgear-User-Verified", b"true"),
+        ("X-Authgear-User-Can-Reauthenticate", b"true"),
+        ("X-Authgear-Session-Amr", b"pwd otp mfa"),
+        ("X-Authgear-Session-Authenticated-At", b"1700000000"),
+        ("X-Authgear-User-Roles", b"editor,admin"),
+    ];
+
+    #[test]
+    fn a_usual_session_is_read() {
+        let session = session(USUAL);
+        assert_eq!(session.user_id(), b"u1");
+        assert!(!session.is_anonymous());
+        assert!(session.is_verified());
+        assert!(session.can_reauthenticate());
+        assert_eq!(session.authenticated_at(), Some(1_700_000_000));
+        assert!(session.amr().eq([b"pwd".as_slice(), b"otp", b"mfa"]));
+        assert!(session.roles().eq([b"editor".as_slice(), b"admin"]));
+        assert_eq!(session.get(Field::SessionValid), Some(b"true".as_slice()));
+        assert_eq!(session.get(Field::UserVerified), Some(b"true".as_slice()));
+        assert_eq!(session.get(Field::SessionAcr), None);
+        assert_eq!(
+            session.get(Field::SessionAuthenticatedAt),
+            Some(b"1700000000".as_slice())
+        );
+        assert_eq!(
+            session.get(Field::UserRoles),
+            Some(b"editor,admin".as_slice())
+        );
+    }
+
+    #[test]
+    fn what_is_absent_is_false_or_nothing() {
+        let session = session(&[]);
+        assert!(!session.is_anonymous());
+        assert!(!session.is_verified());
+        assert!(!session.can_reauthenticate());
+        assert_eq!(session.authenticated_at(), None);
+        assert_eq!(session.amr().count(), 0);
+        assert_eq!(session.roles().count(), 0);
+        assert_eq!(
+            session.to_json(),
+            r#"{"session_valid":true,"user_id":"u1"}"#
+        );
+    }
+
+    #[test]
+    fn an_empty_header_is_not_an_absent_one() {
+        let session = session(&[
+            ("x-authgear-session-amr", b""),
+            ("x-authgear-user-roles", b""),
+        ]);
+        assert_eq!(session.get(Field::SessionAmr), Some(b"".as_slice()));
+        assert_eq!(session.get(Field::UserRoles), Some(b"".as_slice()));
+        assert_eq!(session.get(Field::SessionAcr), None);
+        assert_eq!(session.amr().count(), 0);
+        assert_eq!(session.roles().count(), 0);
+    }
+
+    #[test]
+    fn verdicts() {
+        use AnswerError::*;
+        use Field::*;
+        let valid = ("X-Authgear-Session-Valid", b"true".as_slice());
+        let invalid = ("x-authgear-session-valid", b"false".as_slice());
+        let user = ("X-AUTHGEAR-USER-ID", b"u1".as_slice());
+        #[rustfmt::skip]
+        let table: &[(u16, Headers, Result<&str, AnswerError>)] = &[
+            // what Authgear sends
+            (200, &[valid, user], Ok("valid")),
+            (200, &[invalid], Ok("invalid")),
+            (200, &[], Ok("none")),
+            (200, &[("Content-Length", b"0"), ("X-Content-Type-Options", b"nosniff")], Ok("none")),
+            // the status
+            (201, &[valid, user], Err(Status(201))),
+            (204, &[invalid], Err(Status(204))),
+            (301, &[], Err(Status(301))),
+            (401, &[invalid], Err(Status(401))),
+            (404, &[], Err(Status(404))),
+            (500, &[valid, valid], Err(Status(500))),
+            (0, &[], Err(Status(0))),
+            // the user id
+            (200, &[valid], Err(NoUserId)),
+            (200, &[valid, ("x-authgear-user-id", b"")], Err(NoUserId)),
+            (200, &[valid, ("x_authgear_user_id", b"u1")], Err(NoUserId)),
+            (200, &[invalid, user], Ok("invalid")),
+            (200, &[invalid, ("x-authgear-user-id", b"")], Ok("invalid")),
+            (200, &[user], Ok("none")),
+            // the verdict's grammar
+            (200, &[("x-authgear-session-valid", b""), user], Err(Malformed(SessionValid))),
+            (200, &[("x-authgear-session-valid", b"True"), user], Err(Malformed(SessionValid))),
+            (200, &[("x-authgear-session-valid", b"1"), user], Err(Malformed(SessionValid))),
+            (200, &[("x-authgear-session-valid", b"true "), user], Err(Malformed(SessionValid))),
+            (200, &[("x-authgear-session-valid", b" true"), user], Err(Malformed(SessionValid))),
+            (200, &[("x-authgear-session-valid", b"true, true"), user], Err(Malformed(SessionValid))),
+            // the other booleans
+            (200, &[valid, user, ("x-authgear-user-verified", b"yes")], Err(Malformed(UserVerified))),
+            (200, &[valid, user, ("x-authgear-user-anonymous", b"")], Err(Malformed(UserAnonymous))),
+            (200, &[valid, user, ("x-authgear-user-can-reauthenticate", b"TRUE")], Err(Malformed(UserCanReauthenticate))),
+            // the time
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"0")], Ok("valid")),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"-1")], Ok("valid")),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"9223372036854775807")], Ok("valid")),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"9223372036854775808")], Err(Malformed(SessionAuthenticatedAt))),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"")], Err(Malformed(SessionAuthenticatedAt))),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"-")], Err(Malformed(SessionAuthenticatedAt))),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"+1")], Err(Malformed(SessionAuthenticatedAt))),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"1.5")], Err(Malformed(SessionAuthenticatedAt))),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"1e9")], Err(Malformed(SessionAuthenticatedAt))),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"0x10")], Err(Malformed(SessionAuthenticatedAt))),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"1 ")], Err(Malformed(SessionAuthenticatedAt))),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"yesterday")], Err(Malformed(SessionAuthenticatedAt))),
+            // control characters, in every field
+            (200, &[valid, ("x-authgear-user-id", b"u\n1")], Err(Malformed(UserId))),
+            (200, &[valid, ("x-authgear-user-id", b"u\01")], Err(Malformed(UserId))),
+            (200, &[valid, ("x-authgear-user-id", b"u\t1")], Err(Malformed(UserId))),
+            (200, &[valid, ("x-authgear-user-id", b"u\x7f1")], Err(Malformed(UserId))),
+            (200, &[valid, user, ("x-authgear-session-acr", b"\x1f")], Err(Malformed(SessionAcr))),
+            (200, &[valid, user, ("x-authgear-session-amr", b"pwd\tmfa")], Err(Malformed(SessionAmr))),
+            (200, &[valid, user, ("x-authgear-user-roles", b"a\r\nb")], Err(Malformed(UserRoles))),
+            (200, &[valid, ("x-authgear-user-id", b"\xff\x80\xc3\xa9")], Ok("valid")),
+            // the same without a verdict, and with a bad one
+            (200, &[("x-authgear-user-id", b"u\n1")], Err(Malformed(UserId))),
+            (200, &[invalid, ("x-authgear-user-verified", b"")], Err(Malformed(UserVerified))),
+            // twice
+            (200, &[valid, valid, user], Err(Duplicate(SessionValid))),
+            (200, &[valid, invalid, user], Err(Duplicate(SessionValid))),
+            (200, &[valid, user, user], Err(Duplicate(UserId))),
+            (200, &[user, user], Err(Duplicate(UserId))),
+            (200, &[invalid, user, user], Err(Duplicate(UserId))),
+            (200, &[valid, user, ("x-authgear-user-roles", b""), ("X-Authgear-User-Roles", b"admin")], Err(Duplicate(UserRoles))),
+            // the first fault is told
+            (200, &[valid, user, user, ("x-authgear-user-verified", b"")], Err(Duplicate(UserId))),
+            (200, &[valid, ("x-authgear-user-verified", b""), user, user], Err(Malformed(UserVerified))),
+            // names that are not ours
+            (200, &[valid, user, ("X_Authgear_User_Id", b"u2"), ("x-authgear-user.id", b"\0")], Ok("valid")),
+            (200, &[("X_Authgear_Session_Valid", b"true"), user], Ok("none")),
+            (200, &[valid, user, ("x-authgear-user-shoe-size", b"\x01"), ("x-authgear-user-shoe-size", b"9")], Ok("valid")),
+        ];
+        for (status, headers, expected) in table {
+            let found = answer(*status, headers).map(|answer| match answer {
+                Answer::Valid(session) => {
+                    assert!(!session.user_id().is_empty());
+                    "valid"
+                }
+                Answer::Invalid => "invalid",
+                Answer::None => "none",
+            });
+            assert_eq!(&found, expected, "{status} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn errors_complete_the_log_line() {
+        for (error, line) in [
+            (AnswerError::Status(404), "status 404"),
+            (
+                AnswerError::Duplicate(Field::UserId),
+                "a second x-authgear-user-id header",
+            ),
+            (
+                AnswerError::Malformed(Field::UserVerified),
+                "a malformed x-authgear-user-verified header",
+            ),
+            (AnswerError::NoUserId, "a valid session without a user id"),
+        ] {
+            assert_eq!(error.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn lists_are_split_leniently() {
+        let lists: &[(&str, &[&str], &[&str])] = &[
+            // value, as amr, as roles
+            ("", &[], &[]),
+            ("a", &["a"], &["a"]),
+            ("a,b", &["a", "b"], &["a", "b"]),
+            ("a b", &["a", "b"], &["a b"]),
+            ("a, b", &["a", "b"], &["a", "b"]),
+            (" ,a,, b ,", &["a", "b"], &["a", "b"]),
+            (",", &[], &[]),
+        ];
+        for (value, amr, roles) in lists {
+            let session = session(&[
+                ("x-authgear-session-amr", value.as_bytes()),
+                ("x-authgear-user-roles", value.as_bytes()),
+            ]);
+            assert!(
+                session.amr().eq(amr.iter().map(|m| m.as_bytes())),
+                "{value}"
+            );
+            assert!(
+                session.roles().eq(roles.iter().map(|r| r.as_bytes())),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_is_typed() {
+        let mut headers = USUAL.to_vec();
+        headers.push(("x-authgear-session-acr", b"http://a/\"b\\"));
+        let json: Value = serde_json::from_str(&session(&headers).to_json()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "session_valid": true,
+                "user_id": "u1",
+                "user_anonymous": false,
+                "user_verified": true,
+                "session_acr": "http://a/\"b\\",
+                "session_amr": ["pwd", "otp", "mfa"],
+                "session_authenticated_at": 1_700_000_000,
+                "user_can_reauthenticate": true,
+                "user_roles": ["editor", "admin"],
+            })
+        );
+    }
+
+    #[test]
+    fn json_is_utf8_whatever_the_resolver_sent() {
+        let session = session(&[
+            ("x-authgear-session-acr", b"\xc3\xa9\xff"),
+            ("x-authgear-user-roles", b"\x80,b"),
+            ("x-authgear-session-amr", b""),
+        ]);
+        let json: Value = serde_json::from_str(&session.to_json()).unwrap();
+        assert_eq!(json["session_acr"], "\u{e9}\u{fffd}");
+        assert_eq!(json["user_roles"], serde_json::json!(["\u{fffd}", "b"]));
+        assert_eq!(json["session_amr"], serde_json::json!([]));
+    }
+
+    fn encoded(session: &Session) -> Vec<u8> {
+        let mut bytes = vec![0xaa; session.encoded_len()];
+        session.encode(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn an_encoded_session_is_decoded() {
+        let mut headers = USUAL.to_vec();
+        headers.push(("x-authgear-session-acr", b""));
+        for session in [session(&[]), session(USUAL), session(&headers)] {
+            assert_eq!(Session::decode(&encoded(&session)), Some(session));
+        }
+    }
+
+    #[test]
+    fn a_longer_buffer_is_left_alone_behind_the_session() {
+        let session = session(USUAL);
+        let len = session.encoded_len();
+        let mut bytes = vec![0xaa; len + 2];
+        session.encode(&mut bytes);
+        assert_eq!(bytes[len..], [0xaa, 0xaa]);
+        assert_eq!(Session::decode(&bytes[..len]), Some(session));
+        assert_eq!(Session::decode(&bytes), None);
+    }
+
+    #[test]
+    fn a_buffer_too_short_holds_no_session() {
+        let session = session(USUAL);
+        for len in 0..session.encoded_len() {
+            let mut bytes = encoded(&session)[..len].to_vec();
+            assert_eq!(Session::decode(&bytes), None, "{len}");
+            session.encode(&mut bytes);
+            assert!(bytes.iter().all(|&byte| byte == 0));
+            assert_eq!(Session::decode(&bytes), None, "{len}");
+        }
+    }
+
+    /// Encodes fields without any check.
+    fn encoded_fields(fields: &[(Field, &[u8])]) -> Vec<u8> {
+        let present = fields
+            .iter()
+            .fold(0_u16, |mask, (f, _)| mask | 1 << *f as u16);
+        let mut bytes = vec![Session::ENCODING];
+        bytes.extend(present.to_le_bytes());
+        for (_, value) in fields {
+            bytes.extend((value.len() as u32).to_le_bytes());
+        }
+        for (_, value) in fields {
+            bytes.extend(*value);
+        }
+        bytes
+    }
+
+    #[test]
+    fn decoding_checks_what_the_answer_had_to_satisfy() {
+        use Field::*;
+        let good: &[(Field, &[u8])] = &[(SessionValid, b"true"), (UserId, b"u1")];
+        assert_eq!(Session::decode(&encoded_fields(good)), Some(session(&[])));
+        let bad: &[&[(Field, &[u8])]] = &[
+            &[],
+            &[(UserId, b"u1")],
+            &[(SessionValid, b"true")],
+            &[(SessionValid, b"false"), (UserId, b"u1")],
+            &[(SessionValid, b"true"), (UserId, b"")],
+            &[(SessionValid, b"true"), (UserId, b"u\n1")],
+            &[
+                (SessionValid, b"true"),
+                (UserId, b"u1"),
+                (UserVerified, b"TRUE"),
+            ],
+            &[
+                (SessionValid, b"true"),
+                (UserId, b"u1"),
+                (SessionAuthenticatedAt, b"x"),
+            ],
+            &[
+                (SessionValid, b"true"),
+                (UserId, b"u1"),
+                (UserRoles, b"\x7f"),
+            ],
+        ];
+        for fields in bad {
+            assert_eq!(Session::decode(&encoded_fields(fields)), None, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn decoding_checks_the_layout() {
+        let good = encoded(&session(USUAL));
+        let damaged = |index: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[index] = byte;
+            Session::decode(&bytes)
+        };
+        assert_eq!(damaged(0, 0), None, "another version");
+        assert_eq!(damaged(2, 0x82), None, "a field that does not exist");
+        assert_eq!(damaged(3, 5), None, "a wrong length");
+        assert_eq!(damaged(6, 0xff), None, "a length beyond the end");
+    }
+
+    prop_compose! {
+        fn any_session()(
+            user in "[^\\x00-\\x1f\\x7f]{1,20}",
+            booleans in any::<[Option<bool>; 3]>(),
+            acr in proptest::option::of("[^\\x00-\\x1f\\x7f]{0,20}"),
+            amr in proptest::option::of("[a-z ,]{0,20}"),
+            time in any::<Option<i64>>(),
+            roles in proptest::option::of("[^\\x00-\\x1f\\x7f]{0,40}"),
+        ) -> Session {
+            let [anonymous, verified, can_reauthenticate] =
+                booleans.map(|value| value.map(|value| value.to_string()));
+            let mut builder = AnswerBuilder::new();
+            for (field, value) in [
+                (Field::UserRoles, roles),
+                (Field::SessionValid, Some("true".into())),
+                (Field::UserId, Some(user)),
+                (Field::UserAnonymous, anonymous),
+                (Field::UserVerified, verified),
+                (Field::UserCanReauthenticate, can_reauthenticate),
+                (Field::SessionAcr, acr),
+                (Field::SessionAmr, amr),
+                (Field::SessionAuthenticatedAt, time.map(|time| time.to_string())),
+            ] {
+                if let Some(value) = value {
+                    builder.header(field.header_name().as_bytes(), value.as_bytes());
+                }
+            }
+            match builder.finish(200) {
+                Ok(Answer::Valid(session)) => session,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_session_survives_the_cache(session in any_session()) {
+            prop_assert_eq!(Session::decode(&encoded(&session)), Some(session));
+        }
+
+        #[test]
+        fn every_session_is_json(session in any_session()) {
+            let json: Value = serde_json::from_str(&session.to_json()).unwrap();
+            let user_id = std::str::from_utf8(session.user_id()).unwrap();
+            prop_assert_eq!(json["user_id"].as_str(), Some(user_id));
+            for field in Field::ALL {
+                let member = json.get(field.json_name());
+                prop_assert_eq!(member.is_some(), session.get(field).is_some());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes in any::<Vec<u8>>()) {
+            if let Some(session) = Session::decode(&bytes) {
+                prop_assert_eq!(encoded(&session), bytes);
+            }
+        }
+
+        /// Closer to the real thing than arbitrary bytes: one byte of a session changed.
+        #[test]
+        fn a_damaged_session_is_another_one_or_refused(
+            session in any_session(),
+            index in any::<proptest::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut bytes = encoded(&session);
+            let index = index.index(bytes.len());
+            bytes[index] = byte;
+            if let Some(session) = Session::decode(&bytes) {
+                prop_assert!(!session.user_id().is_empty());
+                prop_assert_eq!(session.get(Field::SessionValid), Some(b"true".as_slice()));
+                prop_assert_eq!(encoded(&session), bytes);
+            }
+        }
     }
 }
