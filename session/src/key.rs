@@ -1,6 +1,10 @@
 //! What a cached answer belongs to.
 
-use crate::credentials::Credentials;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::credentials::{CookieKind, Credentials};
 
 /// The cache's key: a digest, from which no credential can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,13 +22,192 @@ impl Key {
     }
 }
 
-/// The key of a resolver request.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(")?;
+        for byte in self.0 {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// The key of a resolver request: SHA-256 over everything that decides its answer, which is where
+/// it goes, which project its hosts name, and each credential that Authgear may fall through to.
+///
+/// `url` is the resolver's URL after evaluation; `host` and `forwarded_host` are the values sent.
 pub fn cache_key(
     url: &[u8],
     host: &[u8],
     forwarded_host: Option<&[u8]>,
     credentials: &Credentials,
 ) -> Key {
-    let _ = (url, host, forwarded_host, credentials);
-    todo!()
+    let mut parts = Parts(Sha256::new());
+    parts.add(Part::Url, Some(url));
+    parts.add(Part::Host, Some(host));
+    parts.add(Part::ForwardedHost, forwarded_host);
+    parts.add(Part::Bearer, credentials.bearer());
+    for kind in CookieKind::ALL {
+        parts.add(Part::cookie(kind), credentials.cookie(kind));
+    }
+    Key(parts.0.finalize().into())
+}
+
+/// What a part is; written before it, so that an absent part cannot be mistaken for another.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Part {
+    Url = 1,
+    Host,
+    ForwardedHost,
+    Bearer,
+    AppSession,
+    AppAccessToken,
+    Session,
+}
+
+impl Part {
+    fn cookie(kind: CookieKind) -> Part {
+        match kind {
+            CookieKind::AppSession => Part::AppSession,
+            CookieKind::AppAccessToken => Part::AppAccessToken,
+            CookieKind::Session => Part::Session,
+        }
+    }
+}
+
+struct Parts(Sha256);
+
+impl Parts {
+    fn add(&mut self, part: Part, value: Option<&[u8]>) {
+        if let Some(value) = value {
+            self.0.update([part as u8]);
+            self.0.update((value.len() as u64).to_le_bytes());
+            self.0.update(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::credentials::CookieNames;
+
+    /// url, host, forwarded host, authorization, cookie
+    type Input = (
+        &'static str,
+        &'static str,
+        Option<&'static str>,
+        &'static str,
+        &'static str,
+    );
+
+    fn key((url, host, forwarded_host, authorization, cookie): Input) -> Key {
+        let names = CookieNames::new(b"").unwrap();
+        let headers = [("Authorization", authorization), ("Cookie", cookie)];
+        let credentials = Credentials::read(
+            &names,
+            headers.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())),
+        );
+        cache_key(
+            url.as_bytes(),
+            host.as_bytes(),
+            forwarded_host.map(str::as_bytes),
+            &credentials,
+        )
+    }
+
+    #[test]
+    fn each_input_alone_and_bytes_between_inputs_change_the_key() {
+        let inputs: &[Input] = &[
+            ("http://a/r", "a", None, "", "session=s"),
+            // each alone
+            ("http://a/x", "a", None, "", "session=s"),
+            ("http://a/r", "b", None, "", "session=s"),
+            ("http://a/r", "a", Some("a"), "", "session=s"),
+            ("http://a/r", "a", Some("b"), "", "session=s"),
+            ("http://a/r", "a", Some(""), "", "session=s"),
+            ("http://a/r", "a", None, "Bearer s", "session=s"),
+            ("http://a/r", "a", None, "Bearer t", "session=s"),
+            ("http://a/r", "a", None, "Bearer  s", "session=s"),
+            ("http://a/r", "a", None, "", "session=t"),
+            ("http://a/r", "a", None, "", "session="),
+            ("http://a/r", "a", None, "", ""),
+            ("http://a/r", "a", None, "", "session=s; app_session=s"),
+            ("http://a/r", "a", None, "", "session=s; app_access_token=s"),
+            // the same credential of another kind
+            ("http://a/r", "a", None, "Bearer s", ""),
+            ("http://a/r", "a", None, "", "app_session=s"),
+            ("http://a/r", "a", None, "", "app_access_token=s"),
+            // bytes moved from one part to the next
+            ("http://a/ra", "", None, "", "session=s"),
+            ("http://a/", "ra", None, "", "session=s"),
+            ("http://a/r", "", Some("a"), "", "session=s"),
+            ("http://a/r", "", None, "Bearer a", "session=s"),
+            ("http://a/r", "a", None, "Bearer st", "session=u"),
+            ("http://a/r", "a", None, "Bearer s", "session=tu"),
+            ("http://a/r", "a", None, "", "app_session=st; session=u"),
+            ("http://a/r", "a", None, "", "app_session=s; session=tu"),
+            // values exchanged
+            ("http://a/r", "a", None, "Bearer x", "session=y"),
+            ("http://a/r", "a", None, "Bearer y", "session=x"),
+        ];
+        let keys: HashSet<Key> = inputs.iter().copied().map(key).collect();
+        assert_eq!(keys.len(), inputs.len());
+    }
+
+    #[test]
+    fn what_authgear_does_not_read_does_not_change_the_key() {
+        let plain = key(("u", "h", None, "Bearer t", "session=s; app_session=a"));
+        for (authorization, cookie) in [
+            ("bearer t", "session=s; app_session=a"),
+            ("Bearer t", "app_session=a;session=s;"),
+            ("Bearer t", "a=b; session=\"s\"; app_session=a; session=z"),
+            (
+                "Bearer t",
+                "Session=z; session=\\; session=s; app_session=a",
+            ),
+        ] {
+            assert_eq!(key(("u", "h", None, authorization, cookie)), plain);
+        }
+        assert_eq!(
+            key(("u", "h", None, "Basic eA==", "session=s")),
+            key(("u", "h", None, "", "session=s"))
+        );
+    }
+
+    #[test]
+    fn a_key_survives_its_bytes_and_shows_only_them() {
+        let key = key(("u", "h", None, "Bearer secret", ""));
+        assert_eq!(Key::from_bytes(*key.as_bytes()), key);
+        assert_eq!(
+            format!("{:?}", Key([0xab; 32])),
+            format!("Key({})", "ab".repeat(32))
+        );
+    }
+
+    /// Fixed, so that a change of the layout is noticed: entries survive a reload of nginx.
+    #[test]
+    fn the_layout_is_pinned() {
+        let mut layout = Vec::new();
+        for (part, value) in [
+            (1, "u"),
+            (2, "h"),
+            (3, "f"),
+            (4, "t"),
+            (5, "a"),
+            (6, "b"),
+            (7, "s"),
+        ] {
+            layout.extend([part, 1, 0, 0, 0, 0, 0, 0, 0]);
+            layout.extend(value.bytes());
+        }
+        let cookie = "session=s; app_access_token=b; app_session=a";
+        assert_eq!(
+            key(("u", "h", Some("f"), "Bearer t", cookie)),
+            Key(Sha256::digest(layout).into())
+        );
+    }
 }
