@@ -454,7 +454,7 @@ mod tests {
             (200, &[valid, user, ("x-authgear-session-authenticated-at", b"yesterday")], Err(Malformed(SessionAuthenticatedAt))),
             // control characters, in every field
             (200, &[valid, ("x-authgear-user-id", b"u\n1")], Err(Malformed(UserId))),
-            (200, &[valid, ("x-authgear-user-id", b"u\01")], Err(Malformed(UserId))),
+            (200, &[valid, ("x-authgear-user-id", b"u\x001")], Err(Malformed(UserId))),
             (200, &[valid, ("x-authgear-user-id", b"u\t1")], Err(Malformed(UserId))),
             (200, &[valid, ("x-authgear-user-id", b"u\x7f1")], Err(Malformed(UserId))),
             (200, &[valid, user, ("x-authgear-session-acr", b"\x1f")], Err(Malformed(SessionAcr))),

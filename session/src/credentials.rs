@@ -1,7 +1,7 @@
 //! The bearer token and the cookies of a request, read as Authgear reads them.
 //!
 //! Authgear reads cookies with `Request.Cookie` of Go's `net/http` (`readCookies` and
-//! `parseCookieValue` in `src/net/http/cookie.go`; here as of Go 1.25.2), through
+//! `parseCookieValue` in `src/net/http/cookie.go`; here as of Go 1.27.3), through
 //! `pkg/util/httputil/cookie.go`, and the token with `parseAuthorizationHeader` in
 //! `pkg/lib/oauth/resolver.go`. To read anything else would mean that the key of a cached answer
 //! and the answer speak of different credentials.
