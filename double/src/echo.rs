@@ -1,12 +1,13 @@
 //! The app behind nginx: it answers with the request that reached it.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
 
 use crate::http::{
     form_fields, reason, text, Answer, BodyDigest, Connection, Listen, Next, RecordedRequest,
@@ -121,6 +122,14 @@ impl EchoApp {
 
     /// Stops listening and closes all connections before it returns.
     pub fn stop(self) {}
+}
+
+impl fmt::Debug for EchoApp {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("EchoApp")
+            .field("listens", &self.listens())
+            .finish_non_exhaustive()
+    }
 }
 
 impl EchoAppBuilder {
@@ -251,20 +260,30 @@ impl Core {
     }
 }
 
+#[derive(Serialize)]
+struct Echo {
+    method: String,
+    target: String,
+    version: String,
+    headers: Vec<(String, String)>,
+    body_length: u64,
+    body_fnv: u64,
+}
+
 fn echo(request: &Request, body: &BodyDigest) -> Answer {
-    let headers: Vec<_> = request
-        .headers()
-        .map(|(name, value)| (text(name), text(value)))
-        .collect();
-    let json = json!({
-        "method": text(request.method()),
-        "target": text(request.target()),
-        "version": text(request.version()),
-        "headers": headers,
-        "body_length": body.length,
-        "body_fnv": format!("{:016x}", body.fnv),
-    });
+    let echo = Echo {
+        method: text(request.method()),
+        target: text(request.target()),
+        version: text(request.version()),
+        headers: request
+            .headers()
+            .map(|(name, value)| (text(name), text(value)))
+            .collect(),
+        body_length: body.length,
+        body_fnv: body.fnv,
+    };
+    let json = serde_json::to_vec(&echo).expect("text and numbers");
     Answer::new(200)
         .header("Content-Type", "application/json")
-        .body(json.to_string().into_bytes())
+        .body(json)
 }

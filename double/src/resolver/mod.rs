@@ -6,6 +6,7 @@ mod credentials;
 mod fault;
 mod pages;
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -218,6 +219,14 @@ impl Resolver {
 
     /// Stops listening and closes all connections before it returns.
     pub fn stop(self) {}
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Resolver")
+            .field("listens", &self.listens())
+            .finish_non_exhaustive()
+    }
 }
 
 impl ResolverBuilder {
