@@ -1,0 +1,108 @@
+# make help tells what there is.
+
+NGINX_VERSION ?= 1.18.0
+DEBUG ?= 1
+GLIBC ?=
+CARGO ?= cargo
+
+VERSIONS := $(shell awk '$$1 == "nginx" { print $$2 }' scripts/sources.txt)
+
+ifdef NGINX_SOURCE_DIR
+# A configured tree of the user's own, perhaps built.
+SOURCE := $(abspath $(NGINX_SOURCE_DIR))
+override NGINX_VERSION := $(shell sed -n 's/^\#define NGINX_VERSION *"\(.*\)"/\1/p' $(SOURCE)/src/core/nginx.h)
+ifeq ($(NGINX_VERSION),)
+$(error NGINX_SOURCE_DIR=$(NGINX_SOURCE_DIR) is no nginx source tree)
+endif
+OUT := $(CURDIR)/build/nginx-$(NGINX_VERSION)
+NGINX := $(SOURCE)/objs/nginx
+else
+OUT := $(CURDIR)/build/nginx-$(NGINX_VERSION)$(if $(filter 0,$(DEBUG)),-nodebug)
+SOURCE := $(OUT)/src
+NGINX := $(OUT)/sbin/nginx
+endif
+
+# The last file that nginx's configure writes.
+CONFIGURED := $(SOURCE)/objs/Makefile
+MODULE := $(OUT)/$(if $(GLIBC),glibc-$(GLIBC)/)ngx_http_authgear_module.so
+
+.DELETE_ON_ERROR:
+.PHONY: help deps nginx module test test-unit test-nginx test-all test-debian lint demo clean
+
+help:
+	@echo 'make deps        install what is missing here (Debian 12 or later, as root)'
+	@echo 'make nginx       build nginx: build/nginx-VERSION/sbin/nginx'
+	@echo 'make module      build the module: build/nginx-VERSION/ngx_http_authgear_module.so'
+	@echo 'make demo        build all and show what the app behind nginx sees; KEEP=1 leaves it running'
+	@echo 'make test        all tests on one nginx: test-unit and test-nginx'
+	@echo 'make test-all    all tests on every nginx'
+	@echo 'make test-debian integration tests on the nginx packages of Debian 11 and 12'
+	@echo 'make lint        format, clippy, shellcheck'
+	@echo 'make clean       remove what was built, but not what was downloaded'
+	@echo
+	@echo 'NGINX_VERSION=$(NGINX_VERSION)     or $(filter-out $(NGINX_VERSION),$(VERSIONS))'
+	@echo 'NGINX_SOURCE_DIR=        a source tree of your own, configured --with-compat, instead of NGINX_VERSION'
+	@echo 'GLIBC=                   for module: the oldest glibc it is to run on, say 2.28; in build/nginx-VERSION/glibc-2.28/'
+	@echo 'DEBUG=0                  without --with-debug, for benchmarks; in build/nginx-VERSION-nodebug/'
+
+deps:
+	@scripts/deps.sh
+
+nginx: $(NGINX)
+
+module: $(CONFIGURED)
+	scripts/module.sh $(SOURCE) $(OUT) $(MODULE) $(GLIBC)
+
+ifdef NGINX_SOURCE_DIR
+$(CONFIGURED):
+	$(error $(SOURCE) is not configured: run ./configure --with-compat there first)
+$(NGINX):
+	$(error $(NGINX) is missing: run make in $(SOURCE) first)
+else
+$(CONFIGURED): scripts/nginx.sh
+	DEBUG=$(DEBUG) scripts/nginx.sh configure $(NGINX_VERSION) $(OUT)
+$(NGINX): $(CONFIGURED)
+	scripts/nginx.sh build $(OUT)
+endif
+
+test: deps
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-nginx
+
+test-unit:
+	$(CARGO) test -p authgear-session -p authgear-cache -p authgear-resolver-double
+
+test-nginx: nginx module
+	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(MODULE) $(CARGO) test -p authgear-integration
+
+# A version whose source cannot be had here is named at the end, and is no failure.
+test-all: deps
+	@$(MAKE) --no-print-directory test-unit
+	@skipped=; \
+	for version in $(VERSIONS); do \
+		if scripts/fetch.sh nginx $$version build/downloads >/dev/null; then \
+			echo "== nginx $$version"; \
+			$(MAKE) --no-print-directory test-nginx NGINX_VERSION=$$version || exit 1; \
+		else \
+			skipped="$$skipped $$version"; \
+		fi; \
+	done; \
+	[ -z "$$skipped" ] || echo "not tested, for want of their source:$$skipped"
+
+test-debian:
+	scripts/test-debian-nginx.sh bullseye
+	scripts/test-debian-nginx.sh bookworm
+
+lint: deps $(CONFIGURED)
+	$(CARGO) fmt --all --check
+	NGINX_SOURCE_DIR=$(SOURCE) $(CARGO) clippy --workspace --all-targets -- -D warnings
+	shellcheck scripts/*.sh .ci/run
+
+demo: deps
+	@$(MAKE) --no-print-directory nginx module
+	$(CARGO) build -p authgear-resolver-double
+	@KEEP=$(KEEP) scripts/demo.sh $(NGINX) $(MODULE) $${CARGO_TARGET_DIR:-target}/debug/authgear-resolver-double
+
+clean:
+	rm -rf build/nginx-* build/debian build/demo
+	$(CARGO) clean
