@@ -24,6 +24,17 @@ pub(super) enum Verdict {
     Refused,
 }
 
+impl Verdict {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Verdict::Valid => "valid",
+            Verdict::Invalid => "invalid",
+            Verdict::None => "no session",
+            Verdict::Refused => "refused",
+        }
+    }
+}
+
 impl Resolved {
     fn refused(answer: Answer) -> Self {
         Resolved {

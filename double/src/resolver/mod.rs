@@ -360,12 +360,12 @@ impl Service for Listening {
                 ""
             };
             eprintln!(
-                "connection {} request {}: {} {}: {:?}{faulty}",
+                "connection {} request {}: {} {}: {}{faulty}",
                 connection.id,
                 connection.nth,
                 crate::http::text(request.method()),
                 crate::http::text(request.target()),
-                resolved.verdict,
+                resolved.verdict.name(),
             );
         }
         connection.pause(core.delay() + resolved.delay)?;
