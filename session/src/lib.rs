@@ -5,6 +5,7 @@
 //! - [`identity`]: the identity headers, and which names count as forged ones
 //! - [`credentials`]: the bearer token and the cookies, read as Authgear reads them
 //! - [`answer`]: the resolver's headers to a [`Session`](answer::Session), or why not
+//! - [`response`]: the HTTP response that carries them
 //! - [`key`]: what a cached answer belongs to
 //! - [`jwt`]: when a bearer token that is a JWT expires
 //! - [`require`]: what a location demands of a session, and the verdict on a request
@@ -23,4 +24,5 @@ pub mod jwt;
 pub mod key;
 pub mod refusal;
 pub mod require;
+pub mod response;
 pub mod return_url;

@@ -1,0 +1,354 @@
+//! Takes from nginx's own C compiler what bindgen cannot be trusted with.
+//!
+//! Bindgen 0.72, which `nginx-sys` uses, lays many bit-fields of `ngx_http_request_t` wrongly from
+//! nginx 1.29.3 on, and no size check notices. So every bit-field that the module touches is found
+//! by a C program compiled with nginx's headers (it sets the field and looks which bit changed), and
+//! every plain field is compared with the C compiler's offset when the module is compiled.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Bit-fields the module reads or writes: type and field.
+const BITS: &[(&str, &str)] = &[
+    ("ngx_http_request_t", "internal"),
+    ("ngx_http_request_t", "filter_finalize"),
+    ("ngx_http_upstream_t", "keepalive"),
+    ("ngx_http_upstream_t", "request_body_sent"),
+    ("ngx_http_upstream_t", "ssl"),
+    ("ngx_peer_connection_t", "cached"),
+    ("ngx_connection_t", "idle"),
+    ("ngx_connection_t", "close"),
+    ("ngx_event_t", "ready"),
+    ("ngx_event_t", "eof"),
+    ("ngx_event_t", "error"),
+    ("ngx_event_t", "timedout"),
+    ("ngx_event_t", "timer_set"),
+    ("ngx_event_t", "delayed"),
+    ("ngx_buf_t", "temporary"),
+    ("ngx_buf_t", "last_buf"),
+    ("ngx_variable_value_t", "valid"),
+    ("ngx_variable_value_t", "no_cacheable"),
+    ("ngx_variable_value_t", "not_found"),
+    ("ngx_url_t", "uri_part"),
+    ("ngx_url_t", "no_resolve"),
+    ("ngx_url_t", "no_port"),
+];
+
+/// Bit-fields of an nginx built with TLS.
+const SSL_BITS: &[(&str, &str)] = &[
+    ("ngx_ssl_connection_t", "handshaked"),
+    ("ngx_ssl_connection_t", "no_wait_shutdown"),
+    ("ngx_ssl_connection_t", "no_send_shutdown"),
+];
+
+/// Plain fields the module reads or writes through the bindings: type and fields.
+const FIELDS: &[(&str, &[&str])] = &[
+    (
+        "ngx_http_request_t",
+        &[
+            "connection",
+            "ctx",
+            "main_conf",
+            "srv_conf",
+            "loc_conf",
+            "read_event_handler",
+            "write_event_handler",
+            "upstream",
+            "upstream_states",
+            "pool",
+            "headers_in",
+            "headers_out",
+            "request_body",
+            "method",
+            "uri",
+            "unparsed_uri",
+            "main",
+            "parent",
+            "post_subrequest",
+            "variables",
+            "schema",
+        ],
+    ),
+    (
+        "ngx_http_headers_in_t",
+        &["headers", "host", "server", "content_length_n"],
+    ),
+    (
+        "ngx_http_headers_out_t",
+        &["headers", "status", "content_type", "content_length_n"],
+    ),
+    (
+        "ngx_http_upstream_t",
+        &[
+            "peer",
+            "request_bufs",
+            "conf",
+            "upstream",
+            "headers_in",
+            "resolved",
+            "buffer",
+            "create_request",
+            "reinit_request",
+            "process_header",
+            "abort_request",
+            "finalize_request",
+            "state",
+            "schema",
+            "uri",
+            "ssl_name",
+        ],
+    ),
+    ("ngx_http_upstream_headers_in_t", &["headers", "status_n"]),
+    (
+        "ngx_http_upstream_conf_t",
+        &[
+            "upstream",
+            "connect_timeout",
+            "send_timeout",
+            "read_timeout",
+            "next_upstream_timeout",
+            "buffer_size",
+            "next_upstream",
+            "next_upstream_tries",
+            "ssl",
+            "ssl_session_reuse",
+            "ssl_name",
+            "ssl_server_name",
+            "ssl_verify",
+            "module",
+        ],
+    ),
+    (
+        "ngx_http_upstream_srv_conf_t",
+        &[
+            "peer",
+            "srv_conf",
+            "servers",
+            "flags",
+            "host",
+            "file_name",
+            "line",
+            "port",
+            "no_port",
+        ],
+    ),
+    (
+        "ngx_http_upstream_peer_t",
+        &["init_upstream", "init", "data"],
+    ),
+    (
+        "ngx_peer_connection_t",
+        &[
+            "connection",
+            "sockaddr",
+            "socklen",
+            "name",
+            "tries",
+            "get",
+            "free",
+            "data",
+            "set_session",
+            "save_session",
+            "log",
+        ],
+    ),
+    (
+        "ngx_http_upstream_resolved_t",
+        &[
+            "host", "port", "no_port", "naddrs", "addrs", "sockaddr", "socklen", "name",
+        ],
+    ),
+    (
+        "ngx_connection_t",
+        &[
+            "data",
+            "read",
+            "write",
+            "fd",
+            "log",
+            "pool",
+            "requests",
+            "sent",
+            "ssl",
+            "addr_text",
+        ],
+    ),
+    ("ngx_event_t", &["data", "handler", "log", "timer"]),
+    ("ngx_buf_t", &["pos", "last", "start", "end"]),
+    (
+        "ngx_url_t",
+        &[
+            "url",
+            "host",
+            "port_text",
+            "uri",
+            "port",
+            "default_port",
+            "family",
+            "naddrs",
+            "addrs",
+            "err",
+        ],
+    ),
+    ("ngx_table_elt_t", &["hash", "key", "value", "lowcase_key"]),
+    ("ngx_list_t", &["last", "part", "size", "nalloc", "pool"]),
+    ("ngx_variable_value_t", &["data"]),
+    ("ngx_http_phase_t", &["handlers"]),
+    ("ngx_http_core_main_conf_t", &["phases", "variables"]),
+    (
+        "ngx_http_core_loc_conf_t",
+        &["resolver", "resolver_timeout", "error_log"],
+    ),
+    ("ngx_http_upstream_main_conf_t", &["upstreams"]),
+    ("ngx_pool_t", &["cleanup", "log"]),
+    ("ngx_pool_cleanup_t", &["handler", "data", "next"]),
+    ("ngx_http_post_subrequest_t", &["handler", "data"]),
+    (
+        "ngx_conf_t",
+        &[
+            "args",
+            "cycle",
+            "pool",
+            "temp_pool",
+            "conf_file",
+            "log",
+            "ctx",
+        ],
+    ),
+    ("ngx_cycle_t", &["conf_ctx", "log", "modules", "pool"]),
+    ("ngx_module_t", &["ctx_index", "index", "name", "type_"]),
+];
+
+/// Versions of nginx at which something the module uses changed.
+const VERSIONS: &[(u64, &str)] = &[];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let include = env::var("DEP_NGINX_INCLUDE").expect("DEP_NGINX_INCLUDE from nginx-sys");
+    let cflags = env::var("DEP_NGINX_CFLAGS").unwrap_or_default();
+    let features = env::var("DEP_NGINX_FEATURES").unwrap_or_default();
+    let version: u64 = env::var("DEP_NGINX_VERSION_NUMBER")
+        .expect("DEP_NGINX_VERSION_NUMBER from nginx-sys")
+        .parse()
+        .expect("a number of nginx's version");
+
+    println!(
+        "cargo::rustc-check-cfg=cfg(ngx_feature, values({}))",
+        env::var("DEP_NGINX_FEATURES_CHECK").unwrap_or("any()".into())
+    );
+    for feature in features.split(',') {
+        println!("cargo::rustc-cfg=ngx_feature=\"{feature}\"");
+    }
+    for (since, name) in VERSIONS {
+        println!("cargo::rustc-check-cfg=cfg({name})");
+        if version >= *since {
+            println!("cargo::rustc-cfg={name}");
+        }
+    }
+
+    let out = PathBuf::from(env::var("OUT_DIR").expect("OUT_DIR"));
+    let bits = match features.split(',').any(|f| f == "ssl") {
+        true => [BITS, SSL_BITS].concat(),
+        false => BITS.to_vec(),
+    };
+    let answer = run_probe(&out, &include, &cflags, &bits);
+    fs::write(out.join("layout.rs"), layout(&answer)).expect("write layout.rs");
+}
+
+/// Compiles and runs the C program that knows nginx's layout, and returns what it prints.
+fn run_probe(out: &Path, include: &str, cflags: &str, bits: &[(&str, &str)]) -> String {
+    let source = out.join("layout.c");
+    let program = out.join("layout");
+    fs::write(&source, probe(bits)).expect("write layout.c");
+
+    let mut compile: Command = cc::Build::new()
+        .cargo_metadata(false)
+        .get_compiler()
+        .to_command();
+    for dir in env::split_paths(include) {
+        compile.arg("-I").arg(dir);
+    }
+    compile
+        .args(cflags.split_whitespace())
+        .args(["-w", "-O0", "-o"])
+        .arg(&program)
+        .arg(&source);
+    let status = compile.status().expect("a C compiler");
+    assert!(
+        status.success(),
+        "nginx's headers do not compile: {compile:?}"
+    );
+
+    let run = Command::new(&program)
+        .output()
+        .expect("run the layout program");
+    assert!(run.status.success(), "the layout program failed");
+    String::from_utf8(run.stdout).expect("ASCII")
+}
+
+/// The C program: one line for each bit-field (offset and mask) and each plain field (offset).
+fn probe(bits: &[(&str, &str)]) -> String {
+    let mut c = String::from(
+        "#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_http.h>\n\
+         #include <stddef.h>\n#include <stdio.h>\n\
+         static void bit(const char *t, const char *f, unsigned char *p, size_t n) {\n\
+         size_t i; for (i = 0; i < n; i++) if (p[i]) {\n\
+         printf(\"bit %s %s %zu %u\\n\", t, f, i, p[i]); return; } }\n\
+         int main(void) {\n",
+    );
+    for (kind, field) in bits {
+        let _ = writeln!(
+            c,
+            "{{ static {kind} v; memset(&v, 0, sizeof(v)); v.{field} = 1; \
+             bit(\"{kind}\", \"{field}\", (unsigned char *) &v, sizeof(v)); }}"
+        );
+    }
+    for (kind, fields) in FIELDS {
+        for field in *fields {
+            let c_field = if *field == "type_" { "type" } else { field };
+            let _ = writeln!(
+                c,
+                "printf(\"field {kind} {field} %zu\\n\", offsetof({kind}, {c_field}));"
+            );
+        }
+    }
+    c.push_str("return 0; }\n");
+    c
+}
+
+/// Rust from the program's answer: a constant for each bit, an assertion for each field.
+fn layout(answer: &str) -> String {
+    let mut rust = String::new();
+    for line in answer.lines() {
+        let word: Vec<&str> = line.split(' ').collect();
+        match word[..] {
+            ["bit", kind, field, offset, mask] => {
+                let _ = writeln!(
+                    rust,
+                    "/// `{kind}.{field}`\npub const {}: Bit<nginx_sys::{kind}> = Bit::new({offset}, {mask});",
+                    format!("{}_{field}", short(kind)).to_uppercase(),
+                );
+            }
+            ["field", kind, field, offset] => {
+                let _ = writeln!(
+                    rust,
+                    "const _: () = assert!(core::mem::offset_of!(nginx_sys::{kind}, {field}) == {offset}, \
+                     \"bindgen lays {kind}.{field} elsewhere than the C compiler\");"
+                );
+            }
+            _ => panic!("unexpected line of the layout program: {line}"),
+        }
+    }
+    rust
+}
+
+/// `ngx_http_request_t` to `request`.
+fn short(kind: &str) -> &str {
+    let kind = kind.strip_suffix("_t").unwrap_or(kind);
+    kind.strip_prefix("ngx_http_")
+        .or(kind.strip_prefix("ngx_"))
+        .unwrap_or(kind)
+}

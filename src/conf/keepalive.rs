@@ -1,0 +1,76 @@
+//! Which locations share a pool of idle connections.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use nginx_sys::{ngx_http_upstream_srv_conf_t, ngx_uint_t};
+
+use super::{KeepAlive, MainConf, Target};
+use crate::ngx::conf::Conf;
+use crate::ngx::keepalive::Connections;
+
+/// A pool and what it is for.
+pub struct Shared {
+    target: *const Target,
+    group: Option<NonNull<ngx_http_upstream_srv_conf_t>>,
+    tls: *const c_void,
+    most: usize,
+    connections: Box<Connections>,
+}
+
+impl MainConf {
+    /// Who keeps connections to these servers with these TLS settings; a pool is made at the first
+    /// call.
+    pub(super) fn keepalive(
+        &mut self,
+        cf: &Conf<'_>,
+        target: &Target,
+        tls: *const c_void,
+        most: usize,
+    ) -> KeepAlive {
+        let group = target.group();
+        if group.is_some_and(|g| keeps_its_own(cf, g)) {
+            return KeepAlive::Group;
+        }
+        if most == 0 {
+            return KeepAlive::Off;
+        }
+        let target: *const Target = match group {
+            Some(_) => core::ptr::null(),
+            None => target,
+        };
+        let same =
+            |s: &Shared| s.target == target && s.group == group && s.tls == tls && s.most == most;
+        let at = self.connections.iter().position(same).unwrap_or_else(|| {
+            let connections = Box::new(Connections::new(most));
+            self.connections.push(Shared {
+                target,
+                group,
+                tls,
+                most,
+                connections,
+            });
+            self.connections.len() - 1
+        });
+        KeepAlive::Ours(NonNull::from(&mut *self.connections[at].connections))
+    }
+}
+
+/// Whether an `upstream {}` group has a `keepalive` directive of its own.
+fn keeps_its_own(cf: &Conf<'_>, group: NonNull<ngx_http_upstream_srv_conf_t>) -> bool {
+    let Some(index) = cf.http_module_index(b"ngx_http_upstream_keepalive_module") else {
+        return false;
+    };
+    // SAFETY: a group written as `upstream {}` has a configuration for each http module, and
+    // the keepalive module's begins with `max_cached`, which is 0 without the directive.
+    unsafe {
+        let srv_conf = group.as_ref().srv_conf;
+        if srv_conf.is_null() {
+            return false;
+        }
+        (*srv_conf.add(index))
+            .cast::<ngx_uint_t>()
+            .as_ref()
+            .is_some_and(|max| *max != 0)
+    }
+}

@@ -1,0 +1,115 @@
+//! Inheritance, and the merged form that requests use.
+
+use core::ffi::c_char;
+use core::mem::zeroed;
+use core::ptr;
+use std::rc::Rc;
+
+use authgear_session::credentials::CookieNames;
+
+use super::{LocationConf, MainConf, OnError, Resolve, Resolver};
+use crate::ngx::conf::Conf;
+use crate::ngx::module::module;
+use crate::ngx::pool::ngx_str;
+use crate::ngx::upstream::private_group;
+use crate::resolver::Asking;
+
+const TIMEOUT_MS: u64 = 5_000;
+const KEEPALIVE: usize = 32;
+const ERROR_STATUS: u16 = 503;
+
+/// A level takes from the one above what it does not say itself.
+macro_rules! inherit {
+    ($child:ident, $parent:ident: $($field:ident),+ $(,)?) => {
+        $( if $child.$field.is_none() { $child.$field = $parent.$field.clone(); } )+
+    };
+}
+
+impl LocationConf {
+    /// Merges the level above into this one.
+    pub fn merge(&mut self, cf: &Conf<'_>, parent: &LocationConf) -> Result<(), String> {
+        inherit!(self, parent:
+            resolve, set_headers, connect_timeout, send_timeout, read_timeout, next_upstream,
+            next_upstream_tries, next_upstream_timeout, keepalive, buffer_size, cookie_names,
+            pass_identity, pass_set_cookie, trust_identity, on_error, error_status,
+        );
+        let Some(Resolve::At(target)) = &self.resolve else {
+            return Ok(());
+        };
+        // SAFETY: the module's main configuration has this type.
+        let main: &mut MainConf = unsafe { cf.main_conf(module()) }.ok_or("outside http")?;
+        self.merged = Some(self.resolver_at(cf, main, target.clone())?);
+        Ok(())
+    }
+
+    fn resolver_at(
+        &self,
+        cf: &Conf<'_>,
+        main: &mut MainConf,
+        target: Rc<super::Target>,
+    ) -> Result<Rc<Resolver>, String> {
+        let cookie_names = match &self.cookie_names {
+            Some(names) => names.clone(),
+            None => Rc::new(CookieNames::new(b"").map_err(|e| e.to_string())?),
+        };
+        let next = self.next_upstream.clone().unwrap_or_default();
+        let most = self.keepalive.unwrap_or(KEEPALIVE);
+        let keepalive = main.keepalive(cf, &target, ptr::null(), most);
+
+        // SAFETY: all zero is what nginx's own modules begin with.
+        let mut upstream: nginx_sys::ngx_http_upstream_conf_t = unsafe { zeroed() };
+        let msec = |t: Option<u64>, default: u64| t.unwrap_or(default) as nginx_sys::ngx_msec_t;
+        upstream.connect_timeout = msec(self.connect_timeout, TIMEOUT_MS);
+        upstream.send_timeout = msec(self.send_timeout, TIMEOUT_MS);
+        upstream.read_timeout = msec(self.read_timeout, TIMEOUT_MS);
+        upstream.next_upstream_timeout = msec(self.next_upstream_timeout, 0);
+        upstream.next_upstream_tries = self.next_upstream_tries.unwrap_or(0);
+        upstream.next_upstream = next.mask;
+        // SAFETY: nginx sets it at start.
+        upstream.buffer_size = self
+            .buffer_size
+            .unwrap_or(unsafe { nginx_sys::ngx_pagesize });
+        upstream.module = ngx_str(b"authgear");
+
+        let mut shared = Rc::new(Resolver {
+            group: private_group::<Asking>(target.host()),
+            target,
+            set_headers: self.set_headers.clone().unwrap_or_default(),
+            cookie_names,
+            retry_statuses: next.statuses,
+            upstream,
+            keepalive,
+            on_error: self.on_error.unwrap_or(OnError::Deny),
+            error_status: self.error_status.unwrap_or(ERROR_STATUS),
+        });
+        if let Some(resolver) = Rc::get_mut(&mut shared) {
+            resolver.upstream.upstream = &raw mut resolver.group;
+        }
+        Ok(shared)
+    }
+}
+
+/// nginx's merge callback.
+pub unsafe extern "C" fn merge_loc_conf(
+    cf: *mut nginx_sys::ngx_conf_t,
+    parent: *mut core::ffi::c_void,
+    child: *mut core::ffi::c_void,
+) -> *mut c_char {
+    crate::ngx::guard::guard(super::table::CONF_ERROR, || {
+        // SAFETY: nginx merges two configurations that `create_loc_conf` made.
+        let (cf, parent, child) = unsafe {
+            (
+                Conf::from_ptr(cf),
+                &*parent.cast::<LocationConf>(),
+                &mut *child.cast::<LocationConf>(),
+            )
+        };
+        match child.merge(&cf, parent) {
+            Ok(()) => ptr::null_mut(),
+            Err(e) => {
+                cf.emerg(format_args!("authgear: {e}"));
+                super::table::CONF_ERROR
+            }
+        }
+    })
+}

@@ -1,0 +1,149 @@
+//! The configuration: what the directives say, level by level.
+
+mod error;
+mod keepalive;
+pub mod merge;
+mod resolve;
+pub mod table;
+
+use core::ptr::NonNull;
+use std::rc::Rc;
+
+use authgear_session::credentials::CookieNames;
+use nginx_sys::{ngx_http_upstream_conf_t, ngx_http_upstream_srv_conf_t};
+
+use crate::ngx::keepalive::Connections;
+use crate::ngx::module::module;
+use crate::ngx::request::Request;
+
+pub use error::DirectiveError;
+pub use resolve::{Place, SetHeader, Target};
+
+/// The module's configuration of `http {}`.
+#[derive(Default)]
+pub struct MainConf {
+    /// Some directive of the module is used: forged identity headers are removed everywhere.
+    pub used: bool,
+    /// Indexes of the module's variables that something in the configuration reads.
+    pub variables: Vec<usize>,
+    /// The pools of idle connections, each shared by all locations that mean the same servers.
+    connections: Vec<keepalive::Shared>,
+}
+
+/// The module's configuration of a location, or of a level above.
+#[derive(Default)]
+pub struct LocationConf {
+    resolve: Option<Resolve>,
+    set_headers: Option<Rc<Vec<SetHeader>>>,
+    connect_timeout: Option<u64>,
+    send_timeout: Option<u64>,
+    read_timeout: Option<u64>,
+    next_upstream: Option<resolve::NextUpstream>,
+    next_upstream_tries: Option<usize>,
+    next_upstream_timeout: Option<u64>,
+    keepalive: Option<usize>,
+    buffer_size: Option<usize>,
+    cookie_names: Option<Rc<CookieNames>>,
+    pass_identity: Option<bool>,
+    pass_set_cookie: Option<bool>,
+    trust_identity: Option<bool>,
+    on_error: Option<OnError>,
+    error_status: Option<u16>,
+    merged: Option<Rc<Resolver>>,
+}
+
+/// `authgear_resolve`.
+#[derive(Clone)]
+enum Resolve {
+    Off,
+    At(Rc<Target>),
+}
+
+/// `authgear_on_error`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// The request is refused.
+    Deny,
+    /// The request goes on as if without a session.
+    Anonymous,
+}
+
+/// Who keeps connections to the resolver for the next request.
+#[derive(Clone, Copy)]
+pub enum KeepAlive {
+    /// The module.
+    Ours(NonNull<Connections>),
+    /// The `upstream {}` group, by its own `keepalive`.
+    Group,
+    /// Nobody: each call ends its connection.
+    Off,
+}
+
+/// All that a location needs to resolve a request: the merged directives.
+pub struct Resolver {
+    /// Where to ask.
+    pub target: Rc<Target>,
+    /// Changes to the resolver request.
+    pub set_headers: Rc<Vec<SetHeader>>,
+    /// The names of Authgear's cookies.
+    pub cookie_names: Rc<CookieNames>,
+    /// Statuses that let the next server be tried.
+    pub retry_statuses: Vec<u16>,
+    /// Timeouts and the like for nginx's upstream code.
+    pub upstream: ngx_http_upstream_conf_t,
+    /// The group by which nginx's upstream code finds the module's choice of servers.
+    group: ngx_http_upstream_srv_conf_t,
+    /// Who keeps idle connections.
+    pub keepalive: KeepAlive,
+    /// What a failure means.
+    pub on_error: OnError,
+    /// The status of a denial after a failure.
+    pub error_status: u16,
+}
+
+impl LocationConf {
+    /// The request's location.
+    pub fn of(r: Request<'_>) -> &LocationConf {
+        // SAFETY: the module's location configuration has this type.
+        unsafe { r.loc_conf(module()) }
+    }
+
+    /// What resolving takes here; none when it is off.
+    pub fn resolver(&self) -> Option<&Rc<Resolver>> {
+        self.merged.as_ref()
+    }
+
+    /// `authgear_pass_identity`
+    pub fn pass_identity(&self) -> bool {
+        self.pass_identity.unwrap_or(true)
+    }
+
+    /// `authgear_pass_set_cookie`
+    pub fn pass_set_cookie(&self) -> bool {
+        self.pass_set_cookie.unwrap_or(true)
+    }
+
+    /// `authgear_trust_identity`
+    pub fn trust_identity(&self) -> bool {
+        self.trust_identity.unwrap_or(false)
+    }
+}
+
+impl Resolver {
+    /// Whether what is asked depends on variables.
+    pub fn has_variables(&self) -> bool {
+        matches!(*self.target, Target::Variable(_))
+            || self
+                .set_headers
+                .iter()
+                .any(|h| h.value.constant().is_none())
+    }
+}
+
+impl MainConf {
+    /// The `http {}` that the request belongs to.
+    pub fn of(r: Request<'_>) -> &MainConf {
+        // SAFETY: the module's main configuration has this type.
+        unsafe { r.main_conf(module()) }
+    }
+}

@@ -1,0 +1,259 @@
+//! The table of directives, and how each reads its parameters.
+
+use core::ffi::{c_char, c_void};
+use core::ptr;
+use std::rc::Rc;
+
+use authgear_session::credentials::CookieNames;
+use nginx_sys::{
+    ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_FLAG,
+    NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF,
+};
+
+use super::resolve::NextUpstream;
+use super::{DirectiveError, LocationConf, MainConf, OnError, Resolve, SetHeader, Target};
+use crate::ngx::conf::{parse_msec, parse_number, parse_size, Conf};
+use crate::ngx::guard::guard;
+use crate::ngx::module::module;
+use crate::ngx::pool::Pool;
+
+/// nginx's `NGX_CONF_ERROR`.
+pub const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
+
+const ANYWHERE: ngx_uint_t =
+    (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF) as ngx_uint_t;
+const ONE: ngx_uint_t = NGX_CONF_TAKE1 as ngx_uint_t;
+const TWO: ngx_uint_t = NGX_CONF_TAKE2 as ngx_uint_t;
+const SOME: ngx_uint_t = NGX_CONF_1MORE as ngx_uint_t;
+const FLAG: ngx_uint_t = NGX_CONF_FLAG as ngx_uint_t;
+
+/// Reads one directive into the level's configuration.
+type Reader = fn(&mut LocationConf, &Conf<'_>) -> Result<(), DirectiveError>;
+
+/// nginx's set callback for a reader.
+macro_rules! set {
+    ($reader:expr) => {{
+        unsafe extern "C" fn set(
+            cf: *mut ngx_conf_t,
+            cmd: *mut ngx_command_t,
+            conf: *mut c_void,
+        ) -> *mut c_char {
+            // SAFETY: called by nginx for a directive of this module at a location's level.
+            unsafe { read_directive(cf, cmd, conf, $reader) }
+        }
+        Some(set)
+    }};
+}
+
+macro_rules! directives {
+    ($($name:literal, $params:expr, $reader:expr;)+) => {
+        [
+            $(ngx_command_t {
+                // nginx compares names as C strings.
+                name: ngx_str_t {
+                    len: $name.len(),
+                    data: concat!($name, "\0").as_ptr().cast_mut(),
+                },
+                type_: ANYWHERE | $params,
+                set: set!($reader),
+                conf: NGX_HTTP_LOC_CONF_OFFSET,
+                offset: 0,
+                post: ptr::null_mut(),
+            },)+
+            ngx_command_t::empty(),
+        ]
+    };
+}
+
+/// All directives, for nginx.
+pub static mut COMMANDS: [ngx_command_t; 17] = directives! {
+    "authgear_resolve", ONE, resolve;
+    "authgear_set_header", TWO, set_header;
+    "authgear_connect_timeout", ONE, |c, cf| time(&mut c.connect_timeout, cf);
+    "authgear_send_timeout", ONE, |c, cf| time(&mut c.send_timeout, cf);
+    "authgear_read_timeout", ONE, |c, cf| time(&mut c.read_timeout, cf);
+    "authgear_next_upstream", SOME, next_upstream;
+    "authgear_next_upstream_tries", ONE, |c, cf| number(&mut c.next_upstream_tries, cf);
+    "authgear_next_upstream_timeout", ONE, |c, cf| time_or_zero(&mut c.next_upstream_timeout, cf);
+    "authgear_keepalive", ONE, |c, cf| number(&mut c.keepalive, cf);
+    "authgear_buffer_size", ONE, buffer_size;
+    "authgear_cookie_prefix", ONE, cookie_prefix;
+    "authgear_pass_identity", FLAG, |c, cf| flag(&mut c.pass_identity, cf);
+    "authgear_pass_set_cookie", FLAG, |c, cf| flag(&mut c.pass_set_cookie, cf);
+    "authgear_trust_identity", FLAG, |c, cf| flag(&mut c.trust_identity, cf);
+    "authgear_on_error", ONE, on_error;
+    "authgear_error_status", ONE, error_status;
+};
+
+/// Runs a reader and reports its error the way nginx does.
+///
+/// # Safety
+/// The arguments are nginx's, for a directive whose configuration is a `LocationConf`.
+unsafe fn read_directive(
+    cf: *mut ngx_conf_t,
+    cmd: *mut ngx_command_t,
+    conf: *mut c_void,
+    reader: Reader,
+) -> *mut c_char {
+    guard(CONF_ERROR, || {
+        // SAFETY: the caller's promise.
+        let (cf, name, conf) = unsafe {
+            let name = crate::ngx::pool::bytes((*cmd).name);
+            (Conf::from_ptr(cf), name, &mut *conf.cast::<LocationConf>())
+        };
+        // SAFETY: the module's main configuration has this type.
+        if let Some(main) = unsafe { cf.main_conf::<MainConf>(module()) } {
+            main.used = true;
+        }
+        match reader(conf, &cf) {
+            Ok(()) => ptr::null_mut(),
+            Err(error) => {
+                if let Some(message) = error.message(&String::from_utf8_lossy(name)) {
+                    cf.emerg(format_args!("{message}"));
+                }
+                CONF_ERROR
+            }
+        }
+    })
+}
+
+/// Puts the value in its place, which must be empty.
+fn once<T>(
+    place: &mut Option<T>,
+    value: impl FnOnce() -> Result<T, DirectiveError>,
+) -> Result<(), DirectiveError> {
+    if place.is_some() {
+        return Err(DirectiveError::Duplicate);
+    }
+    *place = Some(value()?);
+    Ok(())
+}
+
+fn resolve(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(&mut conf.resolve, || match cf.arg() {
+        b"off" => Ok(Resolve::Off),
+        url => Ok(Resolve::At(Rc::new(Target::parse(cf, url)?))),
+    })
+}
+
+fn set_header(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    let args = cf.args();
+    let header = SetHeader::parse(cf, args[1], args[2])?;
+    let list = Rc::get_mut(conf.set_headers.get_or_insert_default())
+        .ok_or_else(|| DirectiveError::Other("is read after its level was merged".into()))?;
+    if list
+        .iter()
+        .any(|h| h.name.eq_ignore_ascii_case(&header.name))
+    {
+        let name = String::from_utf8_lossy(&header.name).into_owned();
+        return Err(DirectiveError::Other(format!("sets \"{name}\" twice")));
+    }
+    list.push(header);
+    Ok(())
+}
+
+fn next_upstream(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(&mut conf.next_upstream, || {
+        NextUpstream::parse(&cf.args()[1..])
+    })
+}
+
+const A_TIME: &str = "a time of at least 1ms, like \"500ms\" or \"5s\"";
+
+fn time(place: &mut Option<u64>, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(place, || {
+        parse_msec(cf.arg())
+            .filter(|t| *t > 0)
+            .ok_or_else(|| DirectiveError::invalid(cf.arg(), A_TIME))
+    })
+}
+
+fn time_or_zero(place: &mut Option<u64>, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(place, || {
+        parse_msec(cf.arg())
+            .ok_or_else(|| DirectiveError::invalid(cf.arg(), "a time, like \"500ms\", \"5s\" or 0"))
+    })
+}
+
+fn number(place: &mut Option<usize>, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(place, || {
+        parse_number(cf.arg())
+            .filter(|n| *n <= 65_535)
+            .ok_or_else(|| DirectiveError::invalid(cf.arg(), "a number from 0 to 65535"))
+    })
+}
+
+fn flag(place: &mut Option<bool>, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(place, || {
+        if cf.arg().eq_ignore_ascii_case(b"on") {
+            Ok(true)
+        } else if cf.arg().eq_ignore_ascii_case(b"off") {
+            Ok(false)
+        } else {
+            Err(DirectiveError::invalid(cf.arg(), "\"on\" or \"off\""))
+        }
+    })
+}
+
+/// Room for a status line and the identity headers.
+const LEAST_BUFFER: usize = 512;
+
+fn buffer_size(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(&mut conf.buffer_size, || {
+        parse_size(cf.arg())
+            .filter(|s| (LEAST_BUFFER..=1024 * 1024).contains(s))
+            .ok_or_else(|| DirectiveError::invalid(cf.arg(), "a size from 512 to 1m"))
+    })
+}
+
+fn cookie_prefix(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(&mut conf.cookie_names, || {
+        let names = CookieNames::new(cf.arg());
+        Ok(Rc::new(names.map_err(|_| {
+            DirectiveError::invalid(cf.arg(), "characters that a cookie name may have")
+        })?))
+    })
+}
+
+fn on_error(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(&mut conf.on_error, || match cf.arg() {
+        b"deny" => Ok(OnError::Deny),
+        b"anonymous" => Ok(OnError::Anonymous),
+        other => Err(DirectiveError::invalid(other, "\"deny\" or \"anonymous\"")),
+    })
+}
+
+fn error_status(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(&mut conf.error_status, || {
+        parse_number(cf.arg())
+            .filter(|s| (400..=599).contains(s))
+            .map(|s| s as u16)
+            .ok_or_else(|| DirectiveError::invalid(cf.arg(), "a status from 400 to 599"))
+    })
+}
+
+/// nginx's callback that makes the configuration of `http {}`.
+pub unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: called by nginx.
+    unsafe { create::<MainConf>(cf) }
+}
+
+/// nginx's callback that makes the configuration of a location, or of a level above.
+pub unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: called by nginx.
+    unsafe { create::<LocationConf>(cf) }
+}
+
+/// # Safety
+/// `cf` is valid.
+unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: the configuration lives in the cycle's pool, which drops it.
+        let pool: Pool<'_> = unsafe { Pool::from_ptr((*cf).pool) };
+        match pool.store(T::default()) {
+            Ok(conf) => ptr::from_mut(conf).cast(),
+            Err(_) => ptr::null_mut(),
+        }
+    })
+}

@@ -1,0 +1,140 @@
+//! The configuration being read: arguments, errors with file and line, and nginx's units.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use nginx_sys::{
+    ngx_conf_log_error, ngx_conf_t, ngx_http_conf_ctx_t, ngx_module_t, ngx_parse_size,
+    ngx_parse_time, ngx_str_t, NGX_LOG_EMERG, NGX_LOG_WARN,
+};
+
+use super::pool::{bytes, ngx_str, Pool};
+
+/// nginx's `ngx_conf_t`: where the parser stands.
+pub struct Conf<'c> {
+    ptr: NonNull<ngx_conf_t>,
+    lives: PhantomData<&'c mut ngx_conf_t>,
+}
+
+impl<'c> Conf<'c> {
+    /// # Safety
+    /// `cf` is valid for `'c`.
+    pub unsafe fn from_ptr(cf: *mut ngx_conf_t) -> Conf<'c> {
+        // SAFETY: valid, so not null.
+        let ptr = unsafe { NonNull::new_unchecked(cf) };
+        Conf {
+            ptr,
+            lives: PhantomData,
+        }
+    }
+
+    /// nginx's own pointer.
+    pub fn as_ptr(&self) -> *mut ngx_conf_t {
+        self.ptr.as_ptr()
+    }
+
+    /// The pool of the cycle being configured.
+    pub fn pool(&self) -> Pool<'c> {
+        // SAFETY: the pool lives as long as the configuration.
+        unsafe { Pool::from_ptr(self.ptr.as_ref().pool) }
+    }
+
+    /// The directive's arguments, its name first.
+    pub fn args(&self) -> Vec<&'c [u8]> {
+        // SAFETY: nginx fills `args` with strings that live in the cycle's pool.
+        unsafe {
+            let args = &*self.ptr.as_ref().args;
+            args.as_slice::<ngx_str_t>()
+                .iter()
+                .map(|s| bytes(*s))
+                .collect()
+        }
+    }
+
+    /// The only argument of a directive that takes one.
+    pub fn arg(&self) -> &'c [u8] {
+        self.args().get(1).copied().unwrap_or_default()
+    }
+
+    /// Logs an error with the file and line being read.
+    pub fn emerg(&self, message: fmt::Arguments<'_>) {
+        self.log(NGX_LOG_EMERG, message);
+    }
+
+    /// Logs a warning with the file and line being read.
+    pub fn warn(&self, message: fmt::Arguments<'_>) {
+        self.log(NGX_LOG_WARN, message);
+    }
+
+    fn log(&self, level: u32, message: fmt::Arguments<'_>) {
+        let message = message.to_string();
+        // SAFETY: "%*s" reads exactly `len` bytes of the message.
+        unsafe {
+            ngx_conf_log_error(
+                level as usize,
+                self.as_ptr(),
+                0,
+                c"%*s".as_ptr(),
+                message.len(),
+                message.as_ptr(),
+            );
+        }
+    }
+
+    /// This module's configuration of the level `T` belongs to.
+    ///
+    /// # Safety
+    /// `module` is an http module whose main configuration is a `T`.
+    pub unsafe fn main_conf<T>(&self, module: &ngx_module_t) -> Option<&'c mut T> {
+        // SAFETY: inside http {} `ctx` is an ngx_http_conf_ctx_t; the caller says what it holds.
+        unsafe {
+            let ctx = self
+                .ptr
+                .as_ref()
+                .ctx
+                .cast::<ngx_http_conf_ctx_t>()
+                .as_ref()?;
+            (*ctx.main_conf.add(module.ctx_index)).cast::<T>().as_mut()
+        }
+    }
+
+    /// Whether an http module of this name is loaded, and its index among http modules.
+    pub fn http_module_index(&self, name: &[u8]) -> Option<usize> {
+        // SAFETY: the cycle's list of modules ends with a null pointer; names are C strings or null.
+        unsafe {
+            let mut at = (*self.ptr.as_ref().cycle).modules;
+            while let Some(module) = (*at).as_ref() {
+                if !module.name.is_null()
+                    && core::ffi::CStr::from_ptr(module.name.cast()).to_bytes() == name
+                {
+                    return Some(module.ctx_index);
+                }
+                at = at.add(1);
+            }
+        }
+        None
+    }
+}
+
+/// A time with nginx's units, in milliseconds.
+pub fn parse_msec(text: &[u8]) -> Option<u64> {
+    let mut s = ngx_str(text);
+    // SAFETY: nginx reads `len` bytes only.
+    u64::try_from(unsafe { ngx_parse_time(&mut s, 0) }).ok()
+}
+
+/// A size with nginx's units, in bytes.
+pub fn parse_size(text: &[u8]) -> Option<usize> {
+    let mut s = ngx_str(text);
+    // SAFETY: nginx reads `len` bytes only.
+    usize::try_from(unsafe { ngx_parse_size(&mut s) }).ok()
+}
+
+/// A whole number without sign.
+pub fn parse_number(text: &[u8]) -> Option<usize> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    core::str::from_utf8(text).ok()?.parse().ok()
+}

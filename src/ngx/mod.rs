@@ -1,0 +1,17 @@
+//! The only place that knows nginx's structs: thin wrappers that are safe to use from the rest of
+//! the module. Raw pointers and `unsafe` end here.
+
+pub mod bits;
+pub mod conf;
+pub mod guard;
+pub mod keepalive;
+pub mod log;
+pub mod module;
+pub mod phases;
+pub mod pool;
+pub mod request;
+pub mod status;
+pub mod upstream;
+pub mod url;
+pub mod value;
+pub mod variables;

@@ -1,0 +1,356 @@
+//! A client's request, or a subrequest of it.
+
+use core::ffi::c_void;
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+use nginx_sys::{
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t, ngx_list_push, ngx_list_t,
+    ngx_module_t, ngx_str_t, ngx_table_elt_t,
+};
+
+use super::bits::{
+    REQUEST_FILTER_FINALIZE, REQUEST_INTERNAL, VARIABLE_VALUE_NOT_FOUND, VARIABLE_VALUE_VALID,
+};
+use super::log::Log;
+use super::pool::{bytes, ngx_str, NoMemory, Pool};
+
+/// A request, valid while the callback that was given it runs.
+#[derive(Clone, Copy)]
+pub struct Request<'r> {
+    ptr: NonNull<ngx_http_request_t>,
+    lives: PhantomData<&'r mut ngx_http_request_t>,
+}
+
+/// A request header as received.
+#[derive(Clone, Copy)]
+pub struct Header<'r> {
+    /// The name as the client spelt it.
+    pub name: &'r [u8],
+    /// The value without surrounding white space.
+    pub value: &'r [u8],
+}
+
+/// A header name known at compile time, with the hash nginx looks it up by.
+pub struct HeaderName {
+    name: &'static str,
+    hash: usize,
+}
+
+impl HeaderName {
+    /// `name` in lower case.
+    pub const fn new(name: &'static str) -> HeaderName {
+        // ngx_hash(): key * 31 + c
+        let bytes = name.as_bytes();
+        let mut hash = 0usize;
+        let mut i = 0;
+        while i < bytes.len() {
+            assert!(!bytes[i].is_ascii_uppercase());
+            hash = hash.wrapping_mul(31).wrapping_add(bytes[i] as usize);
+            i += 1;
+        }
+        HeaderName { name, hash }
+    }
+
+    fn element(&self, value: ngx_str_t) -> ngx_table_elt_t {
+        // SAFETY: all zero is a valid table element, on every version.
+        let mut element: ngx_table_elt_t = unsafe { core::mem::zeroed() };
+        element.hash = self.hash;
+        element.key = ngx_str(self.name.as_bytes());
+        element.lowcase_key = self.name.as_ptr().cast_mut();
+        element.value = value;
+        element
+    }
+}
+
+impl<'r> Request<'r> {
+    /// # Safety
+    /// `r` is a valid request for `'r`.
+    pub unsafe fn from_ptr(r: *mut ngx_http_request_t) -> Request<'r> {
+        // SAFETY: valid, so not null.
+        let ptr = unsafe { NonNull::new_unchecked(r) };
+        Request {
+            ptr,
+            lives: PhantomData,
+        }
+    }
+
+    /// nginx's own pointer.
+    pub fn as_ptr(self) -> *mut ngx_http_request_t {
+        self.ptr.as_ptr()
+    }
+
+    fn get(&self) -> &ngx_http_request_t {
+        // SAFETY: valid for 'r; nothing writes while this shared borrow of a plain field lasts.
+        unsafe { self.ptr.as_ref() }
+    }
+
+    /// The client's request that this one serves.
+    pub fn main(self) -> Request<'r> {
+        // SAFETY: nginx keeps the main request while any subrequest lives.
+        unsafe { Request::from_ptr(self.get().main) }
+    }
+
+    /// Whether this is the client's request itself.
+    pub fn is_main(self) -> bool {
+        ptr::eq(self.get().main, self.as_ptr())
+    }
+
+    /// Whether the request was redirected inside nginx, so that module contexts were cleared.
+    fn may_have_lost_contexts(self) -> bool {
+        // SAFETY: a valid request.
+        unsafe { REQUEST_INTERNAL.get(self.as_ptr()) || REQUEST_FILTER_FINALIZE.get(self.as_ptr()) }
+    }
+
+    /// The request's memory pool, which subrequests share.
+    pub fn pool(self) -> Pool<'r> {
+        // SAFETY: the pool lives as long as the request.
+        unsafe { Pool::from_ptr(self.get().pool) }
+    }
+
+    /// The connection's log, with the request's context.
+    pub fn log(self) -> Log {
+        // SAFETY: a request has a connection, which has a log.
+        unsafe { Log::from_ptr((*self.get().connection).log) }
+    }
+
+    /// This module's configuration in the request's location.
+    ///
+    /// # Safety
+    /// `module` is an http module whose location configuration is a `T`.
+    pub unsafe fn loc_conf<T>(self, module: &ngx_module_t) -> &'r T {
+        // SAFETY: nginx creates one for each location; it lives as long as the cycle, which the
+        // request keeps.
+        unsafe { &*(*self.get().loc_conf.add(module.ctx_index)).cast::<T>() }
+    }
+
+    /// This module's main configuration.
+    ///
+    /// # Safety
+    /// `module` is an http module whose main configuration is a `T`.
+    pub unsafe fn main_conf<T>(self, module: &ngx_module_t) -> &'r T {
+        // SAFETY: as for `loc_conf`.
+        unsafe { &*(*self.get().main_conf.add(module.ctx_index)).cast::<T>() }
+    }
+
+    /// Core's configuration of the request's location.
+    pub fn core_loc_conf(self) -> &'r ngx_http_core_loc_conf_t {
+        // SAFETY: that is its type.
+        unsafe { self.loc_conf(&*ptr::addr_of!(ngx_http_core_module)) }
+    }
+
+    /// The module's context of this request: the pointer nginx keeps, or the value in the pool
+    /// when an internal redirect has cleared the pointer.
+    pub fn context<T>(
+        self,
+        module: &ngx_module_t,
+        drop: unsafe extern "C" fn(*mut c_void),
+        is_ours: impl Fn(&T) -> bool,
+    ) -> Option<NonNull<T>> {
+        // SAFETY: `ctx` has a place for each http module.
+        let place = unsafe { self.get().ctx.add(module.ctx_index) };
+        // SAFETY: as above; the module puts only a T there.
+        if let Some(ctx) = NonNull::new(unsafe { *place }.cast::<T>()) {
+            return Some(ctx);
+        }
+        if !self.may_have_lost_contexts() {
+            return None;
+        }
+        let ctx = self.pool().find_stored(drop, is_ours)?;
+        // SAFETY: as above.
+        unsafe { *place = ctx.as_ptr().cast() };
+        Some(ctx)
+    }
+
+    /// Remembers the module's context of this request.
+    pub fn set_context<T>(self, module: &ngx_module_t, ctx: NonNull<T>) {
+        // SAFETY: `ctx` has a place for each http module.
+        unsafe { *self.get().ctx.add(module.ctx_index) = ctx.as_ptr().cast() };
+    }
+
+    /// The request's method as one of nginx's `NGX_HTTP_...` bits.
+    pub fn method(self) -> u32 {
+        self.get().method as u32
+    }
+
+    /// The client's address as text.
+    pub fn remote_addr(self) -> &'r [u8] {
+        // SAFETY: the connection and its address text outlive the request.
+        unsafe { bytes((*self.get().connection).addr_text) }
+    }
+
+    /// Whether the client's connection is TLS.
+    pub fn is_https(self) -> bool {
+        #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
+        // SAFETY: a request has a connection.
+        return unsafe { !(*self.get().connection).ssl.is_null() };
+        #[cfg(not(any(ngx_feature = "ssl", ngx_feature = "compat")))]
+        false
+    }
+
+    /// The request's headers in the order received.
+    pub fn headers_in(self) -> HeadersIn<'r> {
+        // SAFETY: the list is initialised before any phase runs.
+        let list = unsafe { ListIter::new(&raw mut (*self.as_ptr()).headers_in.headers) };
+        HeadersIn { list }
+    }
+
+    /// The first request header of this name, ASCII case folded.
+    pub fn header_in(self, name: &str) -> Option<&'r [u8]> {
+        self.headers_in()
+            .find(|h| h.name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|h| h.value)
+    }
+
+    /// Removes the headers that `unwanted` picks, and says how many.
+    ///
+    /// Elements are never moved, since nginx points into them: the list is built anew from copies
+    /// of those that stay.
+    pub fn remove_headers_in(self, unwanted: impl Fn(&[u8]) -> bool) -> Result<usize, NoMemory> {
+        let unwanted_count = self.headers_in().filter(|h| unwanted(h.name)).count();
+        if unwanted_count == 0 {
+            return Ok(0);
+        }
+        // SAFETY: the list is initialised, and the new one has the same element type. `last` is
+        // fixed after the move, as it may point into the struct itself.
+        unsafe {
+            let list = &raw mut (*self.as_ptr()).headers_in.headers;
+            let mut kept: ngx_list_t = core::mem::zeroed();
+            let size = size_of::<ngx_table_elt_t>();
+            if nginx_sys::ngx_list_init(&mut kept, self.get().pool, 20, size) != 0 {
+                return Err(NoMemory);
+            }
+            for element in ListIter::new(list) {
+                if unwanted(bytes(element.key)) {
+                    continue;
+                }
+                let place = ngx_list_push(&mut kept).cast::<ngx_table_elt_t>();
+                if place.is_null() {
+                    return Err(NoMemory);
+                }
+                *place = *element;
+            }
+            let one_part = ptr::eq(kept.last, &kept.part);
+            *list = kept;
+            if one_part {
+                (*list).last = &raw mut (*list).part;
+            }
+        }
+        Ok(unwanted_count)
+    }
+
+    /// Adds a request header. The value must live in the request's pool.
+    pub fn push_header_in(self, name: &HeaderName, value: &'r [u8]) -> Result<(), NoMemory> {
+        debug_assert!(self.is_main());
+        // SAFETY: the list is initialised, and in the main request its `last` is its own.
+        unsafe {
+            let list = &raw mut (*self.as_ptr()).headers_in.headers;
+            push(list, name.element(ngx_str(value)))
+        }
+    }
+
+    /// Adds a response header, with the value copied.
+    pub fn push_header_out(self, name: &HeaderName, value: &[u8]) -> Result<(), NoMemory> {
+        let value = self.pool().copy(value)?;
+        // SAFETY: the list is initialised before any phase runs.
+        unsafe {
+            let list = &raw mut (*self.as_ptr()).headers_out.headers;
+            push(list, name.element(ngx_str(value)))
+        }
+    }
+
+    /// Sets the response's status, for a subrequest's log line.
+    pub fn set_status_out(self, status: u16) {
+        // SAFETY: a plain field of a valid request.
+        unsafe { (*self.as_ptr()).headers_out.status = usize::from(status) };
+    }
+
+    /// Forgets what nginx has cached of these indexed variables.
+    pub fn forget_variables(self, indexes: &[usize]) {
+        for index in indexes {
+            // SAFETY: the indexes were given by nginx, which allocated a value for each.
+            unsafe {
+                let value = self.get().variables.add(*index);
+                VARIABLE_VALUE_VALID.set(value, false);
+                VARIABLE_VALUE_NOT_FOUND.set(value, false);
+            }
+        }
+    }
+}
+
+/// Pushes an element to a list.
+///
+/// # Safety
+/// The list is initialised and holds table elements.
+unsafe fn push(list: *mut ngx_list_t, element: ngx_table_elt_t) -> Result<(), NoMemory> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let place = ngx_list_push(list).cast::<ngx_table_elt_t>();
+        if place.is_null() {
+            return Err(NoMemory);
+        }
+        *place = element;
+    }
+    Ok(())
+}
+
+/// The headers of a request, in order.
+pub struct HeadersIn<'r> {
+    list: ListIter<'r>,
+}
+
+impl<'r> Iterator for HeadersIn<'r> {
+    type Item = Header<'r>;
+
+    fn next(&mut self) -> Option<Header<'r>> {
+        let element = self.list.next()?;
+        // SAFETY: names and values live in the request's buffers as long as the request.
+        unsafe {
+            Some(Header {
+                name: bytes(element.key),
+                value: bytes(element.value),
+            })
+        }
+    }
+}
+
+/// The elements of a list of headers.
+struct ListIter<'r> {
+    part: *const nginx_sys::ngx_list_part_t,
+    at: usize,
+    lives: PhantomData<&'r ngx_table_elt_t>,
+}
+
+impl<'r> ListIter<'r> {
+    /// # Safety
+    /// The list is initialised, holds table elements and lives for `'r`.
+    unsafe fn new(list: *const ngx_list_t) -> ListIter<'r> {
+        // SAFETY: the caller's promise.
+        let part = unsafe { &raw const (*list).part };
+        ListIter {
+            part,
+            at: 0,
+            lives: PhantomData,
+        }
+    }
+}
+
+impl<'r> Iterator for ListIter<'r> {
+    type Item = &'r ngx_table_elt_t;
+
+    fn next(&mut self) -> Option<&'r ngx_table_elt_t> {
+        // SAFETY: parts are linked until null, each with `nelts` elements.
+        unsafe {
+            while let Some(part) = self.part.as_ref() {
+                if self.at < part.nelts {
+                    let element = part.elts.cast::<ngx_table_elt_t>().add(self.at);
+                    self.at += 1;
+                    return element.as_ref();
+                }
+                self.part = part.next;
+                self.at = 0;
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,382 @@
+//! A call to an upstream server made by a subrequest that has no location.
+//!
+//! `ngx_http_subrequest` makes the subrequest, whose write handler is replaced before nginx runs
+//! it: no phase runs, only nginx's upstream code underneath, so that balancing, failover, TLS and
+//! timeouts are nginx's. The whole response is read in `process_header`; nothing of it passes the
+//! header or body filters. The call ends with NGX_ERROR towards nginx's upstream code and NGX_OK
+//! towards the subrequest's parent, which is how the connection can be kept (see `Step::Done`).
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use nginx_sys::{
+    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_current_msec, ngx_http_post_subrequest_t,
+    ngx_http_request_t, ngx_http_subrequest, ngx_http_upstream_conf_t, ngx_http_upstream_create,
+    ngx_http_upstream_create_round_robin_peer, ngx_http_upstream_init,
+    ngx_http_upstream_resolved_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_pcalloc, ngx_str_t,
+    NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SUBREQUEST_WAITED,
+    NGX_HTTP_UPSTREAM_INVALID_HEADER,
+};
+
+use super::bits::{BUF_LAST_BUF, BUF_TEMPORARY, UPSTREAM_KEEPALIVE, UPSTREAM_SSL};
+use super::guard::guard;
+use super::keepalive::{self, Connections};
+use super::log::Log;
+use super::module::module;
+use super::pool::{bytes, ngx_str, NoMemory};
+use super::request::Request;
+use super::status::{AGAIN, ERROR, OK};
+
+/// What is asked of the server and what comes of it.
+pub trait Exchange: 'static {
+    /// A server is about to be tried (again): forget what another one has answered.
+    fn start(&mut self);
+
+    /// Reads what has arrived. `secure` tells whether it came through the TLS that was asked for.
+    fn read(&mut self, input: &[u8], log: Log) -> Step;
+
+    /// The call is over, for whatever reason. The request may be about to end: only store things.
+    fn finish(&mut self, end: End<'_>);
+}
+
+/// What to do after a piece of the response.
+pub enum Step {
+    /// Read on, after dropping this many bytes of what was given.
+    More { consumed: usize },
+    /// The response is complete; `keep` the connection for another request.
+    Done { keep: bool },
+    /// The response is unusable: try the next server if `authgear_next_upstream` allows it.
+    Invalid,
+}
+
+/// How a call ended.
+pub struct End<'a> {
+    /// The status nginx gives a failed call: 502, 504, 499, 500.
+    pub status: u16,
+    /// Address of the last server tried.
+    pub peer: &'a [u8],
+    /// From the start of the call, in milliseconds.
+    pub elapsed: u64,
+}
+
+/// The servers to ask.
+#[derive(Clone, Copy)]
+pub enum Servers {
+    /// An `upstream {}` group, or the implicit group of a plain URL.
+    Group(NonNull<ngx_http_upstream_srv_conf_t>),
+    /// Addresses found for this request only.
+    Resolved(NonNull<ngx_http_upstream_resolved_t>),
+}
+
+/// One call to be made.
+pub struct Call<'c> {
+    /// The whole request, sent anew to each server that is tried.
+    pub request: &'c [u8],
+    /// nginx's settings for it; lives as long as the cycle.
+    pub conf: &'c ngx_http_upstream_conf_t,
+    /// The servers.
+    pub servers: Servers,
+    /// Idle connections kept from earlier calls, if any are to be.
+    pub connections: Option<NonNull<Connections>>,
+    /// Whether the call goes over TLS.
+    pub tls: bool,
+    /// Scheme and URI for the log ("http://", "/_resolver/resolve"); live as long as the request.
+    pub schema: &'c [u8],
+    /// See `schema`.
+    pub uri: &'c [u8],
+}
+
+/// The subrequest's context: what the callbacks need.
+struct Running<E> {
+    exchange: E,
+    request: *const [u8],
+    servers: Servers,
+    connections: Option<NonNull<Connections>>,
+    conf: *const ngx_http_upstream_conf_t,
+    tls: bool,
+    schema: ngx_str_t,
+    uri: ngx_str_t,
+    started: usize,
+    /// The response was read to its end.
+    done: bool,
+}
+
+/// Starts the call. The request is woken when the call has ended; until then its handler returns
+/// `NGX_AGAIN`.
+pub fn start<'r, E: Exchange>(r: Request<'r>, call: Call<'r>, exchange: E) -> Result<(), NoMemory> {
+    let running = r.pool().store(Running {
+        exchange,
+        request: call.request,
+        servers: call.servers,
+        connections: call.connections,
+        conf: call.conf,
+        tls: call.tls,
+        schema: ngx_str(call.schema),
+        uri: ngx_str(call.uri),
+        // SAFETY: nginx's cached time.
+        started: unsafe { ngx_current_msec },
+        done: false,
+    })?;
+    let running: *mut Running<E> = running;
+    let post = r.pool().zeroed::<ngx_http_post_subrequest_t>()?;
+    post.handler = Some(finished::<E>);
+    post.data = running.cast();
+    let mut uri = ngx_str(call.uri);
+    let mut sr: *mut ngx_http_request_t = core::ptr::null_mut();
+
+    // SAFETY: all pointers are valid; nginx keeps `post`, which lives in the request's pool, and
+    // copies `uri`, whose bytes live as long as the request. The new subrequest runs only after
+    // the caller has returned to nginx, so that it is complete by then.
+    unsafe {
+        let flags = NGX_HTTP_SUBREQUEST_WAITED as usize;
+        if ngx_http_subrequest(
+            r.as_ptr(),
+            &mut uri,
+            core::ptr::null_mut(),
+            &mut sr,
+            post,
+            flags,
+        ) != OK
+        {
+            return Err(NoMemory);
+        }
+        let sr = &mut *sr;
+        // nginx gives it the server's configuration and the client's body: ours is the location's,
+        // and no body belongs to it.
+        sr.loc_conf = (*r.as_ptr()).loc_conf;
+        sr.request_body = core::ptr::null_mut();
+        *sr.ctx.add(module().ctx_index) = running.cast();
+        sr.write_event_handler = Some(begin::<E>);
+    }
+    Ok(())
+}
+
+/// The subrequest's `Running`.
+///
+/// # Safety
+/// `sr` is a subrequest made by `start::<E>`, and nothing else borrows its context.
+unsafe fn running<'a, E>(sr: *mut ngx_http_request_t) -> &'a mut Running<E> {
+    // SAFETY: `start` has put it there; it lives in the request's pool.
+    unsafe { &mut *(*(*sr).ctx.add(module().ctx_index)).cast::<Running<E>>() }
+}
+
+/// nginx runs the subrequest: hand it to the upstream code.
+unsafe extern "C" fn begin<E: Exchange>(sr: *mut ngx_http_request_t) {
+    // SAFETY: called by nginx with the subrequest that `start` made.
+    let ready = guard(ERROR, || unsafe { prepare::<E>(sr) });
+    // SAFETY: as above; the subrequest is complete, or is ended with an error, which `finished`
+    // turns into a failed call.
+    unsafe {
+        if ready == OK {
+            ngx_http_upstream_init(sr);
+        } else {
+            nginx_sys::ngx_http_finalize_request(sr, 500);
+        }
+    }
+}
+
+unsafe fn prepare<E: Exchange>(sr: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: a valid subrequest, whose upstream struct was just created.
+    unsafe {
+        (*sr).write_event_handler = Some(nginx_sys::ngx_http_request_empty_handler);
+        if ngx_http_upstream_create(sr) != OK {
+            return ERROR;
+        }
+        let call = running::<E>(sr);
+        let u = &mut *(*sr).upstream;
+        u.conf = call.conf.cast_mut();
+        u.schema = call.schema;
+        u.uri = call.uri;
+        u.create_request = Some(create_request::<E>);
+        u.reinit_request = Some(reinit_request::<E>);
+        u.process_header = Some(process_header::<E>);
+        u.abort_request = Some(abort_request);
+        u.finalize_request = Some(finalize_request);
+        UPSTREAM_SSL.set(u, call.tls);
+    }
+    OK
+}
+
+unsafe extern "C" fn create_request<E: Exchange>(sr: *mut ngx_http_request_t) -> ngx_int_t {
+    guard(ERROR, || {
+        // SAFETY: called by nginx with our subrequest and its upstream struct.
+        unsafe {
+            let call = running::<E>(sr);
+            call.exchange.start();
+            let buf = ngx_pcalloc((*sr).pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
+            let link: *mut ngx_chain_t = ngx_alloc_chain_link((*sr).pool);
+            if buf.is_null() || link.is_null() {
+                return ERROR;
+            }
+            (*buf).start = (*call.request).as_ptr().cast_mut();
+            (*buf).pos = (*buf).start;
+            (*buf).last = (*buf).start.add(call.request.len());
+            (*buf).end = (*buf).last;
+            BUF_TEMPORARY.set(buf, true);
+            BUF_LAST_BUF.set(buf, true);
+            (*link).buf = buf;
+            (*link).next = core::ptr::null_mut();
+            (*(*sr).upstream).request_bufs = link;
+        }
+        OK
+    })
+}
+
+unsafe extern "C" fn reinit_request<E: Exchange>(sr: *mut ngx_http_request_t) -> ngx_int_t {
+    guard(ERROR, || {
+        // SAFETY: called by nginx with our subrequest.
+        unsafe {
+            let call = running::<E>(sr);
+            call.done = false;
+            call.exchange.start();
+        }
+        OK
+    })
+}
+
+unsafe extern "C" fn process_header<E: Exchange>(sr: *mut ngx_http_request_t) -> ngx_int_t {
+    guard(ERROR, || {
+        // SAFETY: called by nginx with our subrequest, whose upstream has a connection and a buffer
+        // with `pos..last` filled.
+        unsafe {
+            let call = running::<E>(sr);
+            let u = &mut *(*sr).upstream;
+            let log = Log::from_ptr((*(*sr).connection).log);
+            if call.tls && !is_encrypted(u.peer.connection) {
+                // CVE-2026-1642: a peer that talks before the TLS handshake
+                log.error(format_args!(
+                    "authgear: resolver answered in plain text over https"
+                ));
+                return NGX_HTTP_UPSTREAM_INVALID_HEADER as ngx_int_t;
+            }
+            let filled = u.buffer.last.offset_from(u.buffer.pos) as usize;
+            let input = core::slice::from_raw_parts(u.buffer.pos, filled);
+            match call.exchange.read(input, log) {
+                Step::More { consumed } => {
+                    // What stays is moved to the front, so that a long response needs no more
+                    // than the largest part that is looked at whole.
+                    let rest = filled - consumed.min(filled);
+                    if consumed > 0 {
+                        u.buffer.start.copy_from(u.buffer.pos.add(consumed), rest);
+                        u.buffer.pos = u.buffer.start;
+                        u.buffer.last = u.buffer.start.add(rest);
+                    }
+                    AGAIN
+                }
+                Step::Done { keep } => {
+                    call.done = true;
+                    UPSTREAM_KEEPALIVE.set(u, keep);
+                    // Not NGX_OK, with which nginx would send the response on to the client.
+                    ERROR
+                }
+                Step::Invalid => NGX_HTTP_UPSTREAM_INVALID_HEADER as ngx_int_t,
+            }
+        }
+    })
+}
+
+/// Whether what is read from this connection has passed a finished TLS handshake.
+///
+/// # Safety
+/// `c` is a valid connection.
+unsafe fn is_encrypted(c: *const nginx_sys::ngx_connection_t) -> bool {
+    #[cfg(ngx_feature = "ssl")]
+    // SAFETY: the caller's promise; `ssl` is null or valid.
+    return unsafe {
+        let ssl = (*c).ssl;
+        !ssl.is_null() && super::bits::SSL_CONNECTION_HANDSHAKED.get(ssl)
+    };
+    #[cfg(not(ngx_feature = "ssl"))]
+    {
+        let _ = c;
+        false
+    }
+}
+
+unsafe extern "C" fn abort_request(_sr: *mut ngx_http_request_t) {}
+
+unsafe extern "C" fn finalize_request(_sr: *mut ngx_http_request_t, _rc: ngx_int_t) {}
+
+/// The subrequest has ended.
+unsafe extern "C" fn finished<E: Exchange>(
+    sr: *mut ngx_http_request_t,
+    data: *mut c_void,
+    rc: ngx_int_t,
+) -> ngx_int_t {
+    guard((), || {
+        // SAFETY: nginx calls this once with the subrequest and the data that `start` gave it.
+        unsafe {
+            let call = &mut *data.cast::<Running<E>>();
+            let peer = match (*sr).upstream.as_ref() {
+                Some(u) if !u.peer.name.is_null() => bytes(*u.peer.name),
+                _ => &[],
+            };
+            let elapsed = ngx_current_msec.wrapping_sub(call.started) as u64;
+            let status = if call.done {
+                200
+            } else {
+                u16::try_from(rc).unwrap_or(500)
+            };
+            call.exchange.finish(End {
+                status,
+                peer,
+                elapsed,
+            });
+            // What is logged from here on has nothing to do with the upstream code's last action.
+            let log = (*(*sr).connection).log;
+            (*log).action = c"authenticating request".as_ptr().cast_mut();
+        }
+    });
+    // The client has gone, or the connection failed: nginx must end the request as it does.
+    if rc == ERROR
+        || rc == NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t
+        || rc == NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t
+    {
+        return rc;
+    }
+    OK
+}
+
+/// The servers chosen by `start` instead of those of the configured upstream, which is a copy made
+/// for this: see `private_group`.
+unsafe extern "C" fn init_peer<E: Exchange>(
+    sr: *mut ngx_http_request_t,
+    _us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    guard(ERROR, || {
+        // SAFETY: called by nginx with our subrequest and its upstream struct; groups live as long
+        // as the cycle, resolved addresses as long as the request.
+        unsafe {
+            let call = running::<E>(sr);
+            let u = &mut *(*sr).upstream;
+            let rc = match call.servers {
+                Servers::Group(group) => {
+                    u.upstream = group.as_ptr();
+                    match (*group.as_ptr()).peer.init {
+                        Some(init) => init(sr, group.as_ptr()),
+                        None => ERROR,
+                    }
+                }
+                Servers::Resolved(resolved) => {
+                    ngx_http_upstream_create_round_robin_peer(sr, resolved.as_ptr())
+                }
+            };
+            if rc != OK {
+                return rc;
+            }
+            match call.connections {
+                Some(connections) => keepalive::wrap(Request::from_ptr(sr), connections),
+                None => OK,
+            }
+        }
+    })
+}
+
+/// A group whose only purpose is to lead nginx's upstream code to `init_peer`.
+pub fn private_group<E: Exchange>(host: &[u8]) -> ngx_http_upstream_srv_conf_t {
+    // SAFETY: all zero is a valid value.
+    let mut group: ngx_http_upstream_srv_conf_t = unsafe { core::mem::zeroed() };
+    group.peer.init = Some(init_peer::<E>);
+    group.host = ngx_str(host);
+    group
+}

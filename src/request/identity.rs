@@ -1,0 +1,57 @@
+//! The identity headers that the app gets.
+
+use authgear_session::identity::{is_identity_header, Field};
+
+use super::context::{Context, Outcome};
+use crate::conf::LocationConf;
+use crate::ngx::pool::NoMemory;
+use crate::ngx::request::{HeaderName, Request};
+
+const NAMES: [HeaderName; 9] = [
+    HeaderName::new("x-authgear-session-valid"),
+    HeaderName::new("x-authgear-user-id"),
+    HeaderName::new("x-authgear-user-anonymous"),
+    HeaderName::new("x-authgear-user-verified"),
+    HeaderName::new("x-authgear-session-acr"),
+    HeaderName::new("x-authgear-session-amr"),
+    HeaderName::new("x-authgear-session-authenticated-at"),
+    HeaderName::new("x-authgear-user-can-reauthenticate"),
+    HeaderName::new("x-authgear-user-roles"),
+];
+
+/// Makes the request's identity headers those of the context's newest result, or none where the
+/// location passes none.
+pub fn pass(r: Request<'_>, context: &mut Context) -> Result<(), NoMemory> {
+    if context.identity_passed {
+        r.remove_headers_in(is_identity_header)?;
+        context.identity_passed = false;
+    }
+    let conf = LocationConf::of(r);
+    if conf.resolver().is_none() || !conf.pass_identity() {
+        return Ok(());
+    }
+    // In a location that trusts the sender, the sender's word gives way to the resolver's.
+    if conf.trust_identity() {
+        r.remove_headers_in(is_identity_header)?;
+    }
+    let Some(resolved) = context.resolved().cloned() else {
+        return Ok(());
+    };
+    match (&resolved.session, resolved.outcome) {
+        (Some(session), _) => {
+            for (field, name) in Field::ALL.iter().zip(&NAMES) {
+                // proxy_set_header leaves an empty header out, too.
+                if let Some(value) = session.get(*field).filter(|v| !v.is_empty()) {
+                    r.push_header_in(name, r.pool().copy(value)?)?;
+                    context.identity_passed = true;
+                }
+            }
+        }
+        (None, Some(Outcome::Invalid)) => {
+            r.push_header_in(&NAMES[Field::SessionValid as usize], b"false")?;
+            context.identity_passed = true;
+        }
+        _ => {}
+    }
+    Ok(())
+}

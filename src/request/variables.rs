@@ -1,0 +1,90 @@
+//! The module's variables.
+
+use authgear_session::identity::Field;
+
+use super::context::{Context, Resolved};
+use crate::ngx::pool::NoMemory;
+use crate::ngx::request::Request;
+
+/// A variable of the module.
+#[derive(Clone, Copy)]
+pub enum Variable {
+    /// An identity header's value, as the resolver sent it.
+    Header(Field),
+    /// `$authgear_session`
+    Session,
+    /// `$authgear_outcome`
+    Outcome,
+    /// `$authgear_resolve_status`
+    ResolveStatus,
+    /// `$authgear_resolve_time`
+    ResolveTime,
+    /// `$authgear_resolve_addr`
+    ResolveAddr,
+}
+
+/// All variables with their names.
+pub const VARIABLES: &[(&str, Variable)] = &[
+    (
+        "authgear_session_valid",
+        Variable::Header(Field::SessionValid),
+    ),
+    ("authgear_user_id", Variable::Header(Field::UserId)),
+    (
+        "authgear_user_anonymous",
+        Variable::Header(Field::UserAnonymous),
+    ),
+    (
+        "authgear_user_verified",
+        Variable::Header(Field::UserVerified),
+    ),
+    ("authgear_session_acr", Variable::Header(Field::SessionAcr)),
+    ("authgear_session_amr", Variable::Header(Field::SessionAmr)),
+    (
+        "authgear_session_authenticated_at",
+        Variable::Header(Field::SessionAuthenticatedAt),
+    ),
+    (
+        "authgear_user_can_reauthenticate",
+        Variable::Header(Field::UserCanReauthenticate),
+    ),
+    ("authgear_user_roles", Variable::Header(Field::UserRoles)),
+    ("authgear_session", Variable::Session),
+    ("authgear_outcome", Variable::Outcome),
+    ("authgear_resolve_status", Variable::ResolveStatus),
+    ("authgear_resolve_time", Variable::ResolveTime),
+    ("authgear_resolve_addr", Variable::ResolveAddr),
+];
+
+impl Variable {
+    /// The value for this request, if it has one; lives as long as the request.
+    pub fn value<'r>(self, r: Request<'r>) -> Result<Option<&'r [u8]>, NoMemory> {
+        let Some(context) = Context::of(r) else {
+            return Ok(None);
+        };
+        // SAFETY: it lives in the request's pool, and no phase handler borrows it while nginx
+        // evaluates variables for others; see `Context::start`.
+        let context: &'r Context = unsafe { context.as_ref() };
+        let Some(resolved) = context.resolved() else {
+            return Ok(None);
+        };
+        let resolved: &'r Resolved = resolved;
+        let call = resolved.call.as_ref();
+        Ok(match self {
+            Variable::Header(Field::SessionValid) => match (&resolved.session, resolved.outcome) {
+                (Some(session), _) => session.get(Field::SessionValid),
+                (None, Some(super::context::Outcome::Invalid)) => Some(b"false"),
+                _ => None,
+            },
+            Variable::Header(field) => resolved.session.as_ref().and_then(|s| s.get(field)),
+            Variable::Session => match &resolved.session {
+                Some(session) => Some(r.pool().copy(session.to_json().as_bytes())?),
+                None => None,
+            },
+            Variable::Outcome => resolved.outcome.map(|o| o.as_str().as_bytes()),
+            Variable::ResolveStatus => call.map(|c| c.status.as_bytes()),
+            Variable::ResolveTime => call.map(|c| c.time.as_bytes()),
+            Variable::ResolveAddr => call.map(|c| c.addr.as_slice()),
+        })
+    }
+}

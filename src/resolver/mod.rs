@@ -1,0 +1,11 @@
+//! Asking Authgear's resolver: the request it gets, and what its response comes to.
+
+mod ask;
+mod call;
+mod question;
+mod request;
+
+pub use ask::{ask, Asked};
+pub use call::{Asking, Failure, Resolution, Waiting};
+pub use question::Question;
+pub use request::is_preflight;

@@ -1,0 +1,84 @@
+//! What an answer belongs to. After an internal redirect the answer holds in the new location only
+//! if that would ask the same: same resolver, same tenant, same credentials.
+
+use std::rc::Rc;
+
+use authgear_session::credentials::Credentials;
+use authgear_session::key::{cache_key, Key};
+
+use super::request::{credentials, Changes};
+use crate::conf::{Place, Resolver};
+use crate::ngx::request::Request;
+
+/// A question that was put to a resolver, or needed not be.
+pub struct Question {
+    resolver: Rc<Resolver>,
+    asked: Asked,
+}
+
+enum Asked {
+    /// Nothing, for want of credentials.
+    Nothing,
+    /// What the configuration and the client's headers say, which do not change.
+    AsConfigured,
+    /// What variables have said.
+    Evaluated(Key),
+}
+
+impl Question {
+    /// The question of a request without credentials.
+    pub fn nothing(resolver: &Rc<Resolver>) -> Question {
+        Question {
+            resolver: resolver.clone(),
+            asked: Asked::Nothing,
+        }
+    }
+
+    /// The question about these credentials.
+    pub fn new(
+        resolver: &Rc<Resolver>,
+        place: &Place,
+        credentials: &Credentials<'_>,
+        changes: &Changes<'_>,
+    ) -> Question {
+        let asked = match resolver.has_variables() {
+            true => Asked::Evaluated(key(place, credentials, changes)),
+            false => Asked::AsConfigured,
+        };
+        Question {
+            resolver: resolver.clone(),
+            asked,
+        }
+    }
+
+    /// Whether this location would ask the same now.
+    pub fn is_same(&self, r: Request<'_>, resolver: &Rc<Resolver>) -> bool {
+        if Rc::ptr_eq(&self.resolver, resolver) && !resolver.has_variables() {
+            return true;
+        }
+        match &self.asked {
+            Asked::Nothing => false,
+            Asked::AsConfigured => key_now(r, &self.resolver)
+                .is_some_and(|before| key_now(r, resolver) == Some(before)),
+            Asked::Evaluated(before) => key_now(r, resolver).as_ref() == Some(before),
+        }
+    }
+}
+
+/// The key of an answer to the question as sent.
+pub fn key<'r>(place: &'r Place, credentials: &Credentials<'_>, changes: &Changes<'r>) -> Key {
+    let mut url = place.schema().to_vec();
+    url.extend_from_slice(&place.host_header);
+    // Of a unix socket the Host header does not tell which.
+    url.extend_from_slice(&place.host);
+    url.extend_from_slice(&place.uri);
+    let host = changes.host(place);
+    cache_key(&url, host, changes.get("X-Forwarded-Host"), credentials)
+}
+
+fn key_now(r: Request<'_>, resolver: &Resolver) -> Option<Key> {
+    let changes = Changes::evaluate(r, &resolver.set_headers).ok()?;
+    let credentials = credentials(r, resolver, &changes);
+    let (_, place) = resolver.target.servers(r).ok()?;
+    (!credentials.is_empty()).then(|| key(place, &credentials, &changes))
+}
