@@ -4,6 +4,8 @@ NGINX_VERSION ?= 1.18.0
 DEBUG ?= 1
 GLIBC ?=
 CARGO ?= cargo
+# Without the job slots of make, which cargo is not handed.
+RUN_CARGO := env -u MAKEFLAGS $(CARGO)
 
 VERSIONS := $(shell awk '$$1 == "nginx" { print $$2 }' scripts/sources.txt)
 
@@ -70,10 +72,10 @@ test: deps
 	@$(MAKE) --no-print-directory test-nginx
 
 test-unit:
-	$(CARGO) test -p authgear-session -p authgear-cache -p authgear-resolver-double
+	$(RUN_CARGO) test -p authgear-session -p authgear-cache -p authgear-resolver-double
 
 test-nginx: nginx module
-	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(MODULE) $(CARGO) test -p authgear-integration
+	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(MODULE) $(RUN_CARGO) test -p authgear-integration
 
 # A version whose source cannot be had here is named at the end, and is no failure.
 test-all: deps
@@ -94,15 +96,15 @@ test-debian:
 	scripts/test-debian-nginx.sh bookworm
 
 lint: deps $(CONFIGURED)
-	$(CARGO) fmt --all --check
-	NGINX_SOURCE_DIR=$(SOURCE) $(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(RUN_CARGO) fmt --all --check
+	NGINX_SOURCE_DIR=$(SOURCE) $(RUN_CARGO) clippy --workspace --all-targets -- -D warnings
 	shellcheck scripts/*.sh .ci/run
 
 demo: deps
 	@$(MAKE) --no-print-directory nginx module
-	$(CARGO) build -p authgear-resolver-double
+	$(RUN_CARGO) build -p authgear-resolver-double
 	@KEEP=$(KEEP) scripts/demo.sh $(NGINX) $(MODULE) $${CARGO_TARGET_DIR:-target}/debug/authgear-resolver-double
 
 clean:
 	rm -rf build/nginx-* build/debian build/demo
-	$(CARGO) clean
+	$(RUN_CARGO) clean

@@ -71,9 +71,9 @@ if lacks_pcre; then
 fi
 if ! has_rust || ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
     # Debian 12 has a second, newer Rust, kept for its browsers.
-    if at_least "$(available rustc | sed 's/^$/0/')" "$rust_minimum"; then
+    if at_least "$(available rustc)" "$rust_minimum"; then
         missing+=(cargo rustc rustfmt rust-clippy)
-    elif at_least "$(available rustc-web | sed 's/^$/0/')" "$rust_minimum"; then
+    elif at_least "$(available rustc-web)" "$rust_minimum"; then
         missing+=(cargo-web rustc-web rustfmt-web rust-web-clippy)
     else
         refuse "no Rust $rust_minimum or later, nor one in apt:" \
@@ -81,7 +81,7 @@ if ! has_rust || ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --versi
     fi
 fi
 
-read -r -a packages < <(printf '%s\n' "${missing[@]}" | sort -u | tr '\n' ' ')
+mapfile -t packages < <(printf '%s\n' "${missing[@]}" | sort -u)
 install=(apt-get install --yes --no-install-recommends "${packages[@]}")
 if [ "$(id -u)" != 0 ]; then
     refuse "missing: ${packages[*]}" "as root, run: apt-get update && ${install[*]}"

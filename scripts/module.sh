@@ -8,7 +8,7 @@ set -euo pipefail
 source=$1 directory=$2 module=$3 glibc=${4:-}
 cd "$(dirname "$0")/.."
 
-cargo=("${CARGO:-cargo}" rustc --release --package nginx-authgear --lib)
+cargo=(env -u MAKEFLAGS "${CARGO:-cargo}" rustc --release --package nginx-authgear --lib)
 if [ -n "$glibc" ]; then
     sysroot=$PWD/build/debian/sysroot
     scripts/debian.sh bullseye "$sysroot" libc6-dev libgcc-s1

@@ -71,7 +71,7 @@ configure() {
 
 build() {
     cd "$1/src"
-    # Not the flags of the make that called us: nginx's own Makefile is to see none of our variables.
+    # Without the variables and job slots of a make that called us.
     if ! env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -j "$(nproc)" install >make.log 2>&1; then
         tail -n 20 make.log >&2
         echo "nginx: building failed; see $PWD/make.log" >&2
