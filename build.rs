@@ -15,6 +15,7 @@ use std::process::Command;
 const BITS: &[(&str, &str)] = &[
     ("ngx_http_request_t", "internal"),
     ("ngx_http_request_t", "filter_finalize"),
+    ("ngx_http_request_t", "error_page"),
     ("ngx_http_upstream_t", "keepalive"),
     ("ngx_http_upstream_t", "request_body_sent"),
     ("ngx_http_upstream_t", "ssl"),
@@ -200,7 +201,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("ngx_http_core_main_conf_t", &["phases", "variables"]),
     (
         "ngx_http_core_loc_conf_t",
-        &["resolver", "resolver_timeout", "error_log"],
+        &["resolver", "resolver_timeout", "error_pages"],
     ),
     ("ngx_http_upstream_main_conf_t", &["upstreams"]),
     ("ngx_pool_t", &["cleanup", "log"]),

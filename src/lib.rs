@@ -34,6 +34,7 @@ use ngx::pool::NoMemory;
 use ngx::request::Request;
 use ngx::status::{DECLINED, ERROR, FAILED, OK};
 use ngx::variables;
+use request::access::Phase;
 use request::variables::VARIABLES;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
@@ -145,10 +146,10 @@ unsafe extern "C" fn post_read(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: called by nginx.
-    unsafe { run(r, request::access::handle) }
+    unsafe { run(r, |r| request::access::handle(r, Phase::Access)) }
 }
 
 unsafe extern "C" fn precontent(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: called by nginx.
-    unsafe { run(r, request::access::handle) }
+    unsafe { run(r, |r| request::access::handle(r, Phase::Precontent)) }
 }

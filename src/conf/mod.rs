@@ -3,6 +3,7 @@
 mod error;
 mod keepalive;
 pub mod merge;
+mod require;
 mod resolve;
 pub mod table;
 
@@ -15,6 +16,7 @@ use nginx_sys::{ngx_http_upstream_conf_t, ngx_http_upstream_srv_conf_t};
 use crate::ngx::keepalive::Connections;
 use crate::ngx::module::module;
 use crate::ngx::request::Request;
+use crate::ngx::value::Value;
 
 pub use error::DirectiveError;
 pub use resolve::{Place, SetHeader, Target};
@@ -49,6 +51,8 @@ pub struct LocationConf {
     trust_identity: Option<bool>,
     on_error: Option<OnError>,
     error_status: Option<u16>,
+    require: Option<require::Require>,
+    login: Option<Rc<Value>>,
     merged: Option<Rc<Resolver>>,
 }
 

@@ -11,6 +11,7 @@ use nginx_sys::{
     NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF,
 };
 
+use super::require::{login, require};
 use super::resolve::NextUpstream;
 use super::{DirectiveError, LocationConf, MainConf, OnError, Resolve, SetHeader, Target};
 use crate::ngx::conf::{parse_msec, parse_number, parse_size, Conf};
@@ -67,7 +68,7 @@ macro_rules! directives {
 }
 
 /// All directives, for nginx.
-pub static mut COMMANDS: [ngx_command_t; 17] = directives! {
+pub static mut COMMANDS: [ngx_command_t; 19] = directives! {
     "authgear_resolve", ONE, resolve;
     "authgear_set_header", TWO, set_header;
     "authgear_connect_timeout", ONE, |c, cf| time(&mut c.connect_timeout, cf);
@@ -84,6 +85,8 @@ pub static mut COMMANDS: [ngx_command_t; 17] = directives! {
     "authgear_trust_identity", FLAG, |c, cf| flag(&mut c.trust_identity, cf);
     "authgear_on_error", ONE, on_error;
     "authgear_error_status", ONE, error_status;
+    "authgear_require", SOME, require;
+    "authgear_login", ONE, login;
 };
 
 /// Runs a reader and reports its error the way nginx does.

@@ -57,6 +57,12 @@ impl<'c> Conf<'c> {
         self.args().get(1).copied().unwrap_or_default()
     }
 
+    /// Whether the directive stands at this level, one of nginx's `NGX_HTTP_..._CONF`.
+    pub fn is_level(&self, level: u32) -> bool {
+        // SAFETY: a valid struct.
+        unsafe { self.ptr.as_ref() }.cmd_type & level as usize != 0
+    }
+
     /// Logs an error with the file and line being read.
     pub fn emerg(&self, message: fmt::Arguments<'_>) {
         self.log(NGX_LOG_EMERG, message);

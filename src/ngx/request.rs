@@ -33,13 +33,19 @@ pub struct Header<'r> {
 
 /// A header name known at compile time, with the hash nginx looks it up by.
 pub struct HeaderName {
+    spelling: &'static str,
     name: &'static str,
     hash: usize,
 }
 
 impl HeaderName {
-    /// `name` in lower case.
+    /// `name` in lower case, also on the wire.
     pub const fn new(name: &'static str) -> HeaderName {
+        HeaderName::spelled(name, name)
+    }
+
+    /// `spelling` as it goes on the wire, `name` the same in lower case.
+    pub const fn spelled(spelling: &'static str, name: &'static str) -> HeaderName {
         // ngx_hash(): key * 31 + c
         let bytes = name.as_bytes();
         let mut hash = 0usize;
@@ -49,14 +55,19 @@ impl HeaderName {
             hash = hash.wrapping_mul(31).wrapping_add(bytes[i] as usize);
             i += 1;
         }
-        HeaderName { name, hash }
+        assert!(spelling.len() == name.len());
+        HeaderName {
+            spelling,
+            name,
+            hash,
+        }
     }
 
     fn element(&self, value: ngx_str_t) -> ngx_table_elt_t {
         // SAFETY: all zero is a valid table element, on every version.
         let mut element: ngx_table_elt_t = unsafe { core::mem::zeroed() };
         element.hash = self.hash;
-        element.key = ngx_str(self.name.as_bytes());
+        element.key = ngx_str(self.spelling.as_bytes());
         element.lowcase_key = self.name.as_ptr().cast_mut();
         element.value = value;
         element
@@ -202,6 +213,24 @@ impl<'r> Request<'r> {
             .map(|h| h.value)
     }
 
+    /// All request headers of this name joined by commas, as a list field may be.
+    pub fn joined_header_in(self, name: &str) -> Result<Option<&'r [u8]>, NoMemory> {
+        let mut pieces: Vec<&[u8]> = Vec::new();
+        for header in self.headers_in() {
+            if header.name.eq_ignore_ascii_case(name.as_bytes()) {
+                if !pieces.is_empty() {
+                    pieces.push(b", ");
+                }
+                pieces.push(header.value);
+            }
+        }
+        Ok(match pieces[..] {
+            [] => None,
+            [one] => Some(one),
+            _ => Some(self.pool().concat(&pieces)?),
+        })
+    }
+
     /// Removes the headers that `unwanted` picks, and says how many.
     ///
     /// Elements are never moved, since nginx points into them: the list is built anew from copies
@@ -245,18 +274,39 @@ impl<'r> Request<'r> {
         // SAFETY: the list is initialised, and in the main request its `last` is its own.
         unsafe {
             let list = &raw mut (*self.as_ptr()).headers_in.headers;
-            push(list, name.element(ngx_str(value)))
+            push(list, name.element(ngx_str(value))).map(|_| ())
         }
     }
 
     /// Adds a response header, with the value copied.
     pub fn push_header_out(self, name: &HeaderName, value: &[u8]) -> Result<(), NoMemory> {
+        self.push_header_out_element(name, value).map(|_| ())
+    }
+
+    /// As `push_header_out`; returns nginx's element.
+    pub(super) fn push_header_out_element(
+        self,
+        name: &HeaderName,
+        value: &[u8],
+    ) -> Result<NonNull<ngx_table_elt_t>, NoMemory> {
         let value = self.pool().copy(value)?;
         // SAFETY: the list is initialised before any phase runs.
         unsafe {
             let list = &raw mut (*self.as_ptr()).headers_out.headers;
             push(list, name.element(ngx_str(value)))
         }
+    }
+
+    /// The Host header as received.
+    pub fn host(self) -> Option<&'r [u8]> {
+        // SAFETY: null or an element of the request's headers.
+        unsafe { self.get().headers_in.host.as_ref().map(|h| bytes(h.value)) }
+    }
+
+    /// The request's URI as received, with its query.
+    pub fn unparsed_uri(self) -> &'r [u8] {
+        // SAFETY: lives in the request's buffers.
+        unsafe { bytes(self.get().unparsed_uri) }
     }
 
     /// Sets the response's status, for a subrequest's log line.
@@ -282,16 +332,17 @@ impl<'r> Request<'r> {
 ///
 /// # Safety
 /// The list is initialised and holds table elements.
-unsafe fn push(list: *mut ngx_list_t, element: ngx_table_elt_t) -> Result<(), NoMemory> {
+unsafe fn push(
+    list: *mut ngx_list_t,
+    element: ngx_table_elt_t,
+) -> Result<NonNull<ngx_table_elt_t>, NoMemory> {
     // SAFETY: the caller's promise.
     unsafe {
-        let place = ngx_list_push(list).cast::<ngx_table_elt_t>();
-        if place.is_null() {
-            return Err(NoMemory);
-        }
-        *place = element;
+        let place = NonNull::new(ngx_list_push(list).cast::<ngx_table_elt_t>());
+        let place = place.ok_or(NoMemory)?;
+        place.write(element);
+        Ok(place)
     }
-    Ok(())
 }
 
 /// The headers of a request, in order.

@@ -5,31 +5,38 @@ use core::cell::OnceCell;
 use std::rc::Rc;
 
 use authgear_session::answer::Answer;
+use authgear_session::require::{Decision, Reason};
 use nginx_sys::ngx_int_t;
 
 use super::context::{CallFacts, Context, Outcome, Progress, Resolved};
-use super::identity;
+use super::{identity, refuse};
 use crate::conf::{LocationConf, MainConf, OnError, Resolver};
 use crate::ngx::pool::NoMemory;
 use crate::ngx::request::{HeaderName, Request};
-use crate::ngx::status::{AGAIN, DECLINED, FAILED};
+use crate::ngx::status::{AGAIN, DECLINED, FAILED, OK};
 use crate::resolver::{ask, is_preflight, Asked, Failure, Question, Resolution, Waiting};
 
-static SET_COOKIE: HeaderName = HeaderName::new("set-cookie");
+static SET_COOKIE: HeaderName = HeaderName::spelled("Set-Cookie", "set-cookie");
+
+/// Where nginx asks for a decision.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The access phase, with the requirements.
+    Access,
+    /// The precontent phase: `satisfy any` may have let the request past the access phase, and then
+    /// no requirement counts, but the identity does.
+    Precontent,
+}
 
 /// Handles the client's request in either phase; nginx's return code.
-pub fn handle(r: Request<'_>) -> Result<ngx_int_t, NoMemory> {
+pub fn handle(r: Request<'_>, phase: Phase) -> Result<ngx_int_t, NoMemory> {
+    // A subrequest has the identity of its main request.
     if !r.is_main() {
         return Ok(DECLINED);
     }
     let conf = LocationConf::of(r);
     let Some(resolver) = conf.resolver() else {
-        // The request may come from a location that has passed an identity.
-        if let Some(context) = Context::of(r) {
-            // SAFETY: as in `Context::start`.
-            identity::pass(r, unsafe { &mut *context.as_ptr() })?;
-        }
-        return Ok(DECLINED);
+        return without_resolver(r, conf, phase);
     };
     let context = Context::start(r)?;
     match core::mem::take(&mut context.progress) {
@@ -55,7 +62,29 @@ pub fn handle(r: Request<'_>) -> Result<ngx_int_t, NoMemory> {
             }
         }
     }
-    enforce(r, context, resolver)
+    enforce(r, context, resolver, phase)
+}
+
+/// A location that resolves nothing.
+fn without_resolver(
+    r: Request<'_>,
+    conf: &LocationConf,
+    phase: Phase,
+) -> Result<ngx_int_t, NoMemory> {
+    // The request may come from a location that has passed an identity.
+    if Context::of(r).is_some() {
+        identity::pass(r, Context::start(r)?)?;
+    }
+    match conf.requirements() {
+        Some(requirements) if phase == Phase::Access => {
+            let context = Context::start(r)?;
+            let decision = refuse::decide(r, None, requirements);
+            let error = "authgear: authgear_require without authgear_resolve";
+            r.log().error(format_args!("{error}"));
+            refuse::refuse(r, context, decision)
+        }
+        _ => Ok(DECLINED),
+    }
 }
 
 /// Asks the resolver if there is anything to ask; otherwise the result is there at once.
@@ -155,12 +184,28 @@ fn report(r: Request<'_>, resolver: &Rc<Resolver>, failure: &Failure) {
 fn enforce(
     r: Request<'_>,
     context: &mut Context,
-    resolver: &Rc<Resolver>,
+    resolver: &Resolver,
+    phase: Phase,
 ) -> Result<ngx_int_t, NoMemory> {
-    identity::pass(r, context)?;
-    let outcome = context.resolved().and_then(|resolved| resolved.outcome);
-    if outcome == Some(Outcome::Error) && resolver.on_error == OnError::Deny {
-        return Ok(resolver.error_status as ngx_int_t);
+    let Some(resolved) = context.resolved().cloned() else {
+        return Ok(FAILED);
+    };
+    if resolved.outcome == Some(Outcome::Error) && resolver.on_error == OnError::Deny {
+        return refuse::with_status(r, context, resolver.error_status, Reason::Error, None);
     }
-    Ok(DECLINED)
+    let requirements = LocationConf::of(r)
+        .requirements()
+        .filter(|_| phase == Phase::Access);
+    if let Some(requirements) = requirements {
+        let decision = refuse::decide(r, resolved.session.as_ref(), requirements);
+        if decision != Decision::Pass {
+            return refuse::refuse(r, context, decision);
+        }
+    }
+    identity::pass(r, context)?;
+    // A met requirement is reason enough for `satisfy any`; a preflight has met none.
+    match requirements {
+        Some(_) if resolved.session.is_some() => Ok(OK),
+        _ => Ok(DECLINED),
+    }
 }

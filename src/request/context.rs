@@ -6,6 +6,7 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use authgear_session::answer::Session;
+use authgear_session::require::Reason;
 
 use crate::ngx::module::module;
 use crate::ngx::pool::{drop_in_pool, NoMemory};
@@ -21,6 +22,8 @@ pub struct Context {
     resolved: Vec<Rc<Resolved>>,
     /// Identity headers of ours are in the request.
     pub identity_passed: bool,
+    /// `$authgear_deny_reason`
+    pub denied: Option<Reason>,
 }
 
 /// How far the resolving of a request is.
@@ -108,6 +111,7 @@ impl Context {
                         progress: Progress::NotAsked,
                         resolved: Vec::new(),
                         identity_passed: false,
+                        denied: None,
                     },
                     drop_context,
                 )?);

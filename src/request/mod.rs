@@ -4,6 +4,7 @@
 pub mod access;
 mod context;
 mod identity;
+mod refuse;
 mod strip;
 pub mod variables;
 

@@ -1,6 +1,7 @@
 //! The module's variables.
 
 use authgear_session::identity::Field;
+use authgear_session::return_url::ReturnUrl;
 
 use super::context::{Context, Resolved};
 use crate::ngx::pool::NoMemory;
@@ -21,6 +22,10 @@ pub enum Variable {
     ResolveTime,
     /// `$authgear_resolve_addr`
     ResolveAddr,
+    /// `$authgear_deny_reason`
+    DenyReason,
+    /// `$authgear_return_url`
+    ReturnUrl,
 }
 
 /// All variables with their names.
@@ -54,17 +59,25 @@ pub const VARIABLES: &[(&str, Variable)] = &[
     ("authgear_resolve_status", Variable::ResolveStatus),
     ("authgear_resolve_time", Variable::ResolveTime),
     ("authgear_resolve_addr", Variable::ResolveAddr),
+    ("authgear_deny_reason", Variable::DenyReason),
+    ("authgear_return_url", Variable::ReturnUrl),
 ];
 
 impl Variable {
     /// The value for this request, if it has one; lives as long as the request.
     pub fn value<'r>(self, r: Request<'r>) -> Result<Option<&'r [u8]>, NoMemory> {
+        if let Variable::ReturnUrl = self {
+            return return_url(r);
+        }
         let Some(context) = Context::of(r) else {
             return Ok(None);
         };
         // SAFETY: it lives in the request's pool, and no phase handler borrows it while nginx
         // evaluates variables for others; see `Context::start`.
         let context: &'r Context = unsafe { context.as_ref() };
+        if let Variable::DenyReason = self {
+            return Ok(context.denied.map(|reason| reason.as_str().as_bytes()));
+        }
         let Some(resolved) = context.resolved() else {
             return Ok(None);
         };
@@ -85,6 +98,19 @@ impl Variable {
             Variable::ResolveStatus => call.map(|c| c.status.as_bytes()),
             Variable::ResolveTime => call.map(|c| c.time.as_bytes()),
             Variable::ResolveAddr => call.map(|c| c.addr.as_slice()),
+            Variable::DenyReason | Variable::ReturnUrl => None,
         })
     }
+}
+
+/// This request's URL as the client used it, encoded for a query parameter; none if the client has
+/// sent no usable Host.
+fn return_url<'r>(r: Request<'r>) -> Result<Option<&'r [u8]>, NoMemory> {
+    let scheme: &[u8] = if r.is_https() { b"https" } else { b"http" };
+    let url = r
+        .host()
+        .and_then(|host| ReturnUrl::new(scheme, host, r.unparsed_uri()));
+    let Some(url) = url else { return Ok(None) };
+    let out = r.pool().bytes(url.encoded_len())?;
+    Ok(url.encode_into(out).then_some(&*out))
 }

@@ -8,4 +8,4 @@ mod request;
 pub use ask::{ask, Asked};
 pub use call::{Asking, Failure, Resolution, Waiting};
 pub use question::Question;
-pub use request::is_preflight;
+pub use request::{has_bearer, is_preflight};

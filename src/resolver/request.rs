@@ -80,6 +80,13 @@ pub fn is_preflight(r: Request<'_>) -> bool {
         && r.header_in("Access-Control-Request-Method").is_some()
 }
 
+/// Whether the client has sent a bearer token, whatever the location makes of it.
+pub fn has_bearer(r: Request<'_>) -> bool {
+    r.header_in("Authorization")
+        .and_then(|value| value.get(..7))
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+}
+
 /// Header lines under construction.
 struct Head<'r> {
     pieces: Vec<&'r [u8]>,
