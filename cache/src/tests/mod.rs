@@ -1,8 +1,16 @@
 //! Tests of the whole: stories, a model, crashes, damage, capacity.
 
 mod audit;
+mod capacity;
+mod compare;
+mod crash;
+mod damage;
+mod driver;
 mod entries;
+mod model;
+mod ops;
 mod purging;
+mod sequences;
 mod story;
 mod waiting;
 
@@ -30,6 +38,11 @@ impl Region {
 
     fn attach(&self, now: Time) -> (Zone<'_>, Attached) {
         Zone::attach(&self.0, Seed([7, 11]), now).unwrap()
+    }
+
+    fn copy(&self) -> Self {
+        let words = self.0.iter().map(|word| word.load(Ordering::Relaxed));
+        Region(words.map(AtomicU64::new).collect())
     }
 }
 
