@@ -176,18 +176,20 @@ const END_STREAM: u8 = 0x1;
 const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
-/// GET / with header names that no library would send; the response's body.
+/// A GET request with header names that no library would send; the response's body.
 ///
 /// `None` when nginx refuses the request as a protocol error.
-pub fn raw_http2_get(addr: SocketAddr, headers: &[(&str, &str)]) -> Option<Vec<u8>> {
+pub fn raw_http2_get(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(addr).expect("connect to nginx");
     stream
         .set_read_timeout(Some(deadline()))
         .expect("read timeout");
 
-    // :method GET, :scheme http, :path /, :authority as a literal.
-    let mut block = vec![0x82, 0x86, 0x84, 0x01];
+    // :method GET and :scheme http from the table, :authority and :path as literals.
+    let mut block = vec![0x82, 0x86, 0x01];
     push_string(&mut block, "site.example");
+    block.push(0x04);
+    push_string(&mut block, path);
     for (name, value) in headers {
         block.push(0x00);
         push_string(&mut block, name);

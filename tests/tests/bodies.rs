@@ -169,6 +169,15 @@ fn a_denied_upload_never_hangs() {
             );
         }
         let mut client = site.nginx.http1();
+        for _ in 0..3 {
+            let denied = client.request(post("/", body(3000)).cookie(ALICE));
+            assert_eq!(denied.status, 503);
+            assert_eq!(
+                client.request(get("/")).status,
+                200,
+                "the connection goes on"
+            );
+        }
         let request = post("/", body(10))
             .cookie(ALICE)
             .header("Expect", "100-continue");

@@ -284,7 +284,7 @@ fn dripping_bytes_do_not_extend_the_read_timeout_for_ever() {
 
 #[test]
 fn a_body_that_never_ends_or_breaks_off_leaves_the_worker_well() {
-    let table: [(&str, &str, End); 5] = [
+    let table: [(&str, &str, End); 10] = [
         (
             "short body, close",
             "Content-Length: 5\r\n\r\nhi",
@@ -304,6 +304,31 @@ fn a_body_that_never_ends_or_breaks_off_leaves_the_worker_well() {
             "broken chunks",
             "Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
             Conversation::wait_until_closed,
+        ),
+        (
+            "a length that is no number",
+            "Content-Length: many\r\n\r\nhi",
+            Conversation::close,
+        ),
+        (
+            "a negative length",
+            "Content-Length: -1\r\n\r\nhi",
+            Conversation::close,
+        ),
+        (
+            "two lengths",
+            "Content-Length: 1\r\nContent-Length: 2\r\n\r\nhi",
+            Conversation::close,
+        ),
+        (
+            "a length and chunks",
+            "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+            Conversation::close,
+        ),
+        (
+            "an unknown transfer coding",
+            "Transfer-Encoding: gzip\r\n\r\nhi",
+            Conversation::close,
         ),
         (
             "chunks, close",

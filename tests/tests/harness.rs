@@ -44,7 +44,7 @@ fn the_application_tells_what_it_received() {
             length => assert_eq!((length, over_http1.method.as_str()), (100_003, "PUT")),
         }
     }
-    let body = raw_http2_get(site.nginx.addr("http2"), &[("x-raw", "1")]).expect("a response");
+    let body = raw_http2_get(site.nginx.addr("http2"), "/", &[("x-raw", "1")]).expect("a response");
     assert_eq!(Seen::parse(&body).get("x-raw"), Some("1"));
 }
 

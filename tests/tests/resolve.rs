@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use authgear_integration::{
-    answer, get, people, Conversation, Http1, Port, Request, Scripted, Site, ALICE, ALICE_IDENTITY,
+    answer, deadline, get, people, Conversation, Http1, Port, Request, Scripted, Site, ALICE,
+    ALICE_IDENTITY,
 };
 use authgear_resolver_double::Resolver;
 
@@ -266,6 +267,61 @@ fn read_timeout_ends_the_wait_for_an_answer() {
     let start = Instant::now();
     assert_eq!(site.send(alice()).status, 503);
     assert!(start.elapsed() >= Duration::from_millis(250));
+}
+
+#[test]
+fn send_timeout_ends_the_wait_for_a_resolver_that_does_not_read() {
+    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    deaf.set_recv_buffer_size(4096).unwrap();
+    deaf.bind(&std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .unwrap();
+    deaf.listen(16).unwrap();
+    let addr = deaf.local_addr().unwrap().as_socket().unwrap();
+
+    // More than the kernel buffers on the way.
+    let site = Site::builder()
+        .place("resolver", addr)
+        .http("large_client_header_buffers 10 1m;")
+        .location(
+            "authgear_resolve http://%resolver%; authgear_send_timeout 300ms;
+             authgear_read_timeout 60s; proxy_pass http://%app%;
+             authgear_set_header Big $http_a$http_b$http_c$http_d$http_e$http_f$http_g$http_h;",
+        )
+        .start();
+    let big = "x".repeat(1_000_000);
+    let request = ["a", "b", "c", "d", "e", "f", "g", "h"]
+        .iter()
+        .fold(alice(), |request, name| request.header(name, &big));
+    assert_eq!(site.send(request).status, 503);
+    site.nginx.wait_for_log("while sending request to upstream");
+}
+
+#[test]
+fn it_survives_reloads() {
+    let mut site = Site::builder()
+        .http("upstream group { server %resolver%; keepalive 4; }")
+        .location("authgear_resolve http://%resolver%; proxy_pass http://%app%;")
+        .server("location /group { authgear_resolve http://group; proxy_pass http://%app%; }")
+        .nginx(|nginx| nginx.workers(2))
+        .start();
+    for _ in 0..3 {
+        assert!(sees_alice(&site, "/"));
+        assert!(sees_alice(&site, "/group"));
+        site.nginx.reload();
+    }
+    assert!(sees_alice(&site, "/"));
+}
+
+#[test]
+fn a_resolve_in_flight_outlives_a_reload() {
+    let mut site = Site::serving("authgear_resolve http://%resolver%; proxy_pass http://%app%;");
+    site.resolver.set_delay(Duration::from_millis(500));
+    let mut client = site.nginx.http1();
+    client.send(alice().head());
+    assert!(site.resolver.wait_for_requests(1, deadline()));
+    site.nginx.reload();
+    let seen = client.read_response().seen();
+    assert_eq!(seen.get("x-authgear-user-id"), Some("alice"));
 }
 
 #[test]

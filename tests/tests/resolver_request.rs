@@ -113,6 +113,36 @@ fn only_the_allow_list_is_sent() {
 }
 
 #[test]
+fn every_method_resolves_with_get() {
+    let site = Site::serving(SITE);
+    for method in [
+        "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "PROPFIND", "REPORT",
+    ] {
+        let before = site.app.request_count();
+        let mut client = site.nginx.http1();
+        client.send(request(method, "/").cookie(ALICE).head());
+        let response = client.read_response_to(method).expect("a response");
+        assert_eq!(response.status, 200, "{method}");
+        let seen = &site.app.requests()[before];
+        assert_eq!(seen.method, method);
+        assert_eq!(seen.header("x-authgear-user-id"), Some("alice"), "{method}");
+    }
+    let requests = site.resolver.requests();
+    assert_eq!(requests.len(), 7);
+    assert!(requests.iter().all(|request| request.method == "GET"));
+}
+
+#[test]
+fn http10_clients_are_resolved_over_http11() {
+    let site = Site::serving(SITE);
+    let mut client = site.nginx.http1();
+    client.send(format!("GET / HTTP/1.0\r\nCookie: {ALICE}\r\n\r\n"));
+    let seen = client.read_response().seen();
+    assert_eq!(seen.get("x-authgear-user-id"), Some("alice"));
+    assert_eq!(site.resolver.requests()[0].version, "HTTP/1.1");
+}
+
+#[test]
 fn what_the_client_does_not_send_is_absent() {
     let site = Site::serving(SITE);
     site.app_saw(get("/").cookie(ALICE));

@@ -226,6 +226,35 @@ fn session_is_one_typed_json_object() {
 }
 
 #[test]
+fn reading_them_too_early_does_not_spoil_them() {
+    let site = Site::serving(
+        "set $early <$authgear_user_id>;
+         if ($authgear_session_valid) { return 500; }
+         add_header early $early; add_header late <$authgear_user_id>;
+         authgear_resolve http://%resolver%; proxy_pass http://%app%;",
+    );
+    let response = site.send(alice("/"));
+    assert_eq!(response.header("early"), Some("<>"));
+    assert_eq!(response.header("late"), Some("<alice>"));
+}
+
+#[test]
+fn a_refusal_of_nginx_is_resolved_where_its_error_page_is() {
+    let site = Site::with_server(
+        "authgear_resolve http://%resolver%; error_page 403 /refused;
+         location / { deny all; proxy_pass http://%app%; }
+         location = /refused { allow all; proxy_pass http://%app%; }",
+    );
+    let response = site.send(alice("/"));
+    assert_eq!(response.status, 403);
+    assert_eq!(
+        Seen::parse(&response.body).get("x-authgear-user-id"),
+        Some("alice")
+    );
+    assert_eq!(site.resolver.request_count(), 1);
+}
+
+#[test]
 fn they_survive_error_page() {
     let site = Site::with_server(
         "authgear_resolve http://%resolver%;
