@@ -28,6 +28,7 @@ const BITS: &[(&str, &str)] = &[
     ("ngx_event_t", "timedout"),
     ("ngx_event_t", "timer_set"),
     ("ngx_event_t", "delayed"),
+    ("ngx_event_t", "posted"),
     ("ngx_buf_t", "temporary"),
     ("ngx_buf_t", "last_buf"),
     ("ngx_variable_value_t", "valid"),
@@ -177,7 +178,7 @@ const FIELDS: &[(&str, &[&str])] = &[
             "addr_text",
         ],
     ),
-    ("ngx_event_t", &["data", "handler", "log", "timer"]),
+    ("ngx_event_t", &["data", "handler", "log", "timer", "queue"]),
     ("ngx_buf_t", &["pos", "last", "start", "end"]),
     (
         "ngx_url_t",
@@ -220,6 +221,9 @@ const FIELDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ngx_cycle_t", &["conf_ctx", "log", "modules", "pool"]),
+    ("ngx_shm_zone_t", &["data", "shm", "init"]),
+    ("ngx_shm_t", &["addr", "size"]),
+    ("ngx_slab_pool_t", &["mutex", "pfree", "data"]),
     ("ngx_module_t", &["ctx_index", "index", "name", "type_"]),
 ];
 

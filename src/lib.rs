@@ -3,6 +3,7 @@
 //! The way of a request, and where each part lives:
 //!
 //! - `conf`: the directives, read at start
+//! - `cache`: the session cache in shared memory
 //! - `request`: forged headers removed (post-read), identity resolved and passed to the app
 //!   (access), variables
 //! - `resolver`: the request to Authgear's resolver and its response
@@ -11,6 +12,7 @@
 //! Decisions that need no nginx (what credentials a request carries, what an answer means) are in
 //! the `authgear-session` crate.
 
+mod cache;
 mod conf;
 mod ngx;
 mod request;
@@ -27,6 +29,7 @@ use nginx_sys::{
 use conf::table::{create_loc_conf, create_main_conf, COMMANDS};
 use conf::MainConf;
 use ngx::conf::Conf;
+use ngx::filter;
 use ngx::guard::{guard, log_panics};
 use ngx::module::module;
 use ngx::phases::{self, Order};
@@ -110,6 +113,9 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 }
 
 fn install(cf: &Conf<'_>, main: &mut MainConf) -> Result<(), NoMemory> {
+    if main.watches {
+        filter::install();
+    }
     main.variables = variables::indexes(cf, b"authgear_");
     phases::add(cf, phases::POST_READ, Order::First, Some(post_read))?;
     phases::add(cf, phases::ACCESS, Order::Last, Some(access))?;

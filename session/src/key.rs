@@ -88,6 +88,25 @@ impl Parts {
     }
 }
 
+/// A short name of an identifier (a user id, say), by which entries are found to be removed: the first
+/// eight octets of its SHA-256. Two identifiers with one tag are removed together, nothing worse.
+pub fn tag(identifier: &[u8]) -> u64 {
+    short(Sha256::digest(identifier).as_slice())
+}
+
+/// The tag of the session that the credentials belong to: of the session id, if the `session` cookie
+/// tells it, else of all credentials together.
+pub fn session_tag(credentials: &Credentials<'_>) -> u64 {
+    match credentials.session_id() {
+        Some(id) => tag(id),
+        None => short(cache_key(b"", b"", None, credentials).as_bytes()),
+    }
+}
+
+fn short(digest: &[u8]) -> u64 {
+    digest.iter().take(8).fold(0, |tag, byte| tag << 8 | u64::from(*byte))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

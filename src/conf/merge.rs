@@ -4,6 +4,7 @@ use core::ffi::c_char;
 use core::mem::zeroed;
 use core::ptr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use authgear_session::credentials::CookieNames;
 
@@ -37,13 +38,27 @@ impl LocationConf {
             pass_identity, pass_set_cookie, trust_identity, on_error, error_status,
             require, login,
         );
+        self.cache.inherit(&parent.cache);
+        // SAFETY: the module's main configuration has this type.
+        let main: &mut MainConf = unsafe { cf.main_conf(module()) }.ok_or("outside http")?;
+        if self.cookie_names.is_none() {
+            let names = CookieNames::new(b"").map_err(|e| e.to_string())?;
+            self.cookie_names = Some(Rc::new(names));
+        }
+        self.merged_cache = self.cache.finish(&main.zones, self.longest_call())?;
+        main.watches |= self.merged_cache.as_ref().is_some_and(|cache| cache.watch);
         let Some(Resolve::At(target)) = &self.resolve else {
             return Ok(());
         };
-        // SAFETY: the module's main configuration has this type.
-        let main: &mut MainConf = unsafe { cf.main_conf(module()) }.ok_or("outside http")?;
         self.merged = Some(self.resolver_at(cf, main, target.clone())?);
         Ok(())
+    }
+
+    /// How long a call to one server can take.
+    fn longest_call(&self) -> Duration {
+        let times = [self.connect_timeout, self.send_timeout, self.read_timeout];
+        let sum: u64 = times.iter().map(|t| t.unwrap_or(TIMEOUT_MS)).sum();
+        Duration::from_millis(sum.max(self.next_upstream_timeout.unwrap_or(0)) + 1_000)
     }
 
     fn resolver_at(
@@ -52,10 +67,6 @@ impl LocationConf {
         main: &mut MainConf,
         target: Rc<super::Target>,
     ) -> Result<Rc<Resolver>, String> {
-        let cookie_names = match &self.cookie_names {
-            Some(names) => names.clone(),
-            None => Rc::new(CookieNames::new(b"").map_err(|e| e.to_string())?),
-        };
         let next = self.next_upstream.clone().unwrap_or_default();
         let most = self.keepalive.unwrap_or(KEEPALIVE);
         let keepalive = main.keepalive(cf, &target, ptr::null(), most);
@@ -79,7 +90,7 @@ impl LocationConf {
             group: private_group::<Asking>(target.host()),
             target,
             set_headers: self.set_headers.clone().unwrap_or_default(),
-            cookie_names,
+            cookie_names: self.cookie_names.clone().ok_or("no cookie names")?,
             retry_statuses: next.statuses,
             upstream,
             keepalive,

@@ -1,5 +1,6 @@
 //! The configuration: what the directives say, level by level.
 
+mod cache;
 mod error;
 mod keepalive;
 pub mod merge;
@@ -13,11 +14,14 @@ use std::rc::Rc;
 use authgear_session::credentials::CookieNames;
 use nginx_sys::{ngx_http_upstream_conf_t, ngx_http_upstream_srv_conf_t};
 
+use crate::cache::Zone;
 use crate::ngx::keepalive::Connections;
 use crate::ngx::module::module;
 use crate::ngx::request::Request;
 use crate::ngx::value::Value;
 
+pub use cache::Cache;
+use cache::CacheConf;
 pub use error::DirectiveError;
 pub use resolve::{Place, SetHeader, Target};
 
@@ -30,6 +34,10 @@ pub struct MainConf {
     pub variables: Vec<usize>,
     /// The pools of idle connections, each shared by all locations that mean the same servers.
     connections: Vec<keepalive::Shared>,
+    /// Some location watches responses for Authgear's cookies.
+    pub watches: bool,
+    /// `authgear_cache_zone`
+    pub zones: Vec<Rc<Zone>>,
 }
 
 /// The module's configuration of a location, or of a level above.
@@ -53,6 +61,8 @@ pub struct LocationConf {
     error_status: Option<u16>,
     require: Option<require::Require>,
     login: Option<Rc<Value>>,
+    cache: CacheConf,
+    merged_cache: Option<Cache>,
     merged: Option<Rc<Resolver>>,
 }
 
@@ -115,6 +125,16 @@ impl LocationConf {
     /// What resolving takes here; none when it is off.
     pub fn resolver(&self) -> Option<&Rc<Resolver>> {
         self.merged.as_ref()
+    }
+
+    /// The cache in force here.
+    pub fn cache(&self) -> Option<&Cache> {
+        self.merged_cache.as_ref()
+    }
+
+    /// The names of Authgear's cookies, where there is a resolver or a cache.
+    pub fn cookie_names(&self) -> Option<&CookieNames> {
+        self.cookie_names.as_deref()
     }
 
     /// `authgear_pass_identity`

@@ -8,12 +8,12 @@ use authgear_session::credentials::CookieNames;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_FLAG,
     NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
-    NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
 };
 
 use super::require::{login, require};
 use super::resolve::NextUpstream;
-use super::{DirectiveError, LocationConf, MainConf, OnError, Resolve, SetHeader, Target};
+use super::{cache, DirectiveError, LocationConf, MainConf, OnError, Resolve, SetHeader, Target};
 use crate::ngx::conf::{parse_msec, parse_number, parse_size, Conf};
 use crate::ngx::guard::guard;
 use crate::ngx::module::module;
@@ -28,89 +28,162 @@ const ONE: ngx_uint_t = NGX_CONF_TAKE1 as ngx_uint_t;
 const TWO: ngx_uint_t = NGX_CONF_TAKE2 as ngx_uint_t;
 const SOME: ngx_uint_t = NGX_CONF_1MORE as ngx_uint_t;
 const FLAG: ngx_uint_t = NGX_CONF_FLAG as ngx_uint_t;
+const ONE_OR_TWO: ngx_uint_t = (NGX_CONF_TAKE1 | NGX_CONF_TAKE2) as ngx_uint_t;
+const MAIN: ngx_uint_t = NGX_HTTP_MAIN_CONF as ngx_uint_t;
 
-/// Reads one directive into the level's configuration.
-type Reader = fn(&mut LocationConf, &Conf<'_>) -> Result<(), DirectiveError>;
+/// Reads one directive into the configuration of its level.
+pub type Reader<T> = fn(&mut T, &Conf<'_>) -> Result<(), DirectiveError>;
 
-/// nginx's set callback for a reader.
-macro_rules! set {
-    ($reader:expr) => {{
+/// A row of the table: a directive whose level's configuration is a `$conf`.
+macro_rules! directive {
+    ($name:literal, $type:expr, $conf:ty, $offset:expr, $reader:expr) => {{
         unsafe extern "C" fn set(
             cf: *mut ngx_conf_t,
             cmd: *mut ngx_command_t,
             conf: *mut c_void,
         ) -> *mut c_char {
-            // SAFETY: called by nginx for a directive of this module at a location's level.
-            unsafe { read_directive(cf, cmd, conf, $reader) }
+            // SAFETY: called by nginx for this row, with the configuration that its offset tells.
+            unsafe { read_directive::<$conf>(cf, cmd, conf, $reader) }
         }
-        Some(set)
+        ngx_command_t {
+            // nginx compares names as C strings.
+            name: ngx_str_t {
+                len: $name.len(),
+                data: concat!($name, "\0").as_ptr().cast_mut(),
+            },
+            type_: $type,
+            set: Some(set),
+            conf: $offset,
+            offset: 0,
+            post: ptr::null_mut(),
+        }
     }};
 }
 
-macro_rules! directives {
-    ($($name:literal, $params:expr, $reader:expr;)+) => {
-        [
-            $(ngx_command_t {
-                // nginx compares names as C strings.
-                name: ngx_str_t {
-                    len: $name.len(),
-                    data: concat!($name, "\0").as_ptr().cast_mut(),
-                },
-                type_: ANYWHERE | $params,
-                set: set!($reader),
-                conf: NGX_HTTP_LOC_CONF_OFFSET,
-                offset: 0,
-                post: ptr::null_mut(),
-            },)+
-            ngx_command_t::empty(),
-        ]
+/// A directive of `http`, `server` and `location`.
+macro_rules! location {
+    ($name:literal, $params:expr, $reader:expr) => {
+        directive!(
+            $name,
+            ANYWHERE | $params,
+            LocationConf,
+            NGX_HTTP_LOC_CONF_OFFSET,
+            $reader
+        )
+    };
+}
+
+/// A directive of `http` only.
+macro_rules! main {
+    ($name:literal, $params:expr, $reader:expr) => {
+        directive!(
+            $name,
+            MAIN | $params,
+            MainConf,
+            NGX_HTTP_MAIN_CONF_OFFSET,
+            $reader
+        )
     };
 }
 
 /// All directives, for nginx.
-pub static mut COMMANDS: [ngx_command_t; 19] = directives! {
-    "authgear_resolve", ONE, resolve;
-    "authgear_set_header", TWO, set_header;
-    "authgear_connect_timeout", ONE, |c, cf| time(&mut c.connect_timeout, cf);
-    "authgear_send_timeout", ONE, |c, cf| time(&mut c.send_timeout, cf);
-    "authgear_read_timeout", ONE, |c, cf| time(&mut c.read_timeout, cf);
-    "authgear_next_upstream", SOME, next_upstream;
-    "authgear_next_upstream_tries", ONE, |c, cf| number(&mut c.next_upstream_tries, cf);
-    "authgear_next_upstream_timeout", ONE, |c, cf| time_or_zero(&mut c.next_upstream_timeout, cf);
-    "authgear_keepalive", ONE, |c, cf| number(&mut c.keepalive, cf);
-    "authgear_buffer_size", ONE, buffer_size;
-    "authgear_cookie_prefix", ONE, cookie_prefix;
-    "authgear_pass_identity", FLAG, |c, cf| flag(&mut c.pass_identity, cf);
-    "authgear_pass_set_cookie", FLAG, |c, cf| flag(&mut c.pass_set_cookie, cf);
-    "authgear_trust_identity", FLAG, |c, cf| flag(&mut c.trust_identity, cf);
-    "authgear_on_error", ONE, on_error;
-    "authgear_error_status", ONE, error_status;
-    "authgear_require", SOME, require;
-    "authgear_login", ONE, login;
-};
+pub static mut COMMANDS: [ngx_command_t; 28] = [
+    location!("authgear_resolve", ONE, resolve),
+    location!("authgear_set_header", TWO, set_header),
+    location!("authgear_connect_timeout", ONE, |c, cf| time(
+        &mut c.connect_timeout,
+        cf
+    )),
+    location!("authgear_send_timeout", ONE, |c, cf| time(
+        &mut c.send_timeout,
+        cf
+    )),
+    location!("authgear_read_timeout", ONE, |c, cf| time(
+        &mut c.read_timeout,
+        cf
+    )),
+    location!("authgear_next_upstream", SOME, next_upstream),
+    location!("authgear_next_upstream_tries", ONE, |c, cf| number(
+        &mut c.next_upstream_tries,
+        cf
+    )),
+    location!("authgear_next_upstream_timeout", ONE, |c, cf| time_or_zero(
+        &mut c.next_upstream_timeout,
+        cf
+    )),
+    location!("authgear_keepalive", ONE, |c, cf| number(
+        &mut c.keepalive,
+        cf
+    )),
+    location!("authgear_buffer_size", ONE, buffer_size),
+    location!("authgear_cookie_prefix", ONE, cookie_prefix),
+    location!("authgear_pass_identity", FLAG, |c, cf| flag(
+        &mut c.pass_identity,
+        cf
+    )),
+    location!("authgear_pass_set_cookie", FLAG, |c, cf| flag(
+        &mut c.pass_set_cookie,
+        cf
+    )),
+    location!("authgear_trust_identity", FLAG, |c, cf| flag(
+        &mut c.trust_identity,
+        cf
+    )),
+    location!("authgear_on_error", ONE, on_error),
+    location!("authgear_error_status", ONE, error_status),
+    location!("authgear_require", SOME, require),
+    location!("authgear_login", ONE, login),
+    main!("authgear_cache_zone", ONE, cache::cache_zone),
+    location!("authgear_cache", ONE, cache::cache),
+    location!("authgear_cache_valid", ONE_OR_TWO, cache::cache_valid),
+    location!("authgear_cache_lock", FLAG, |c, cf| flag(
+        &mut c.cache.lock,
+        cf
+    )),
+    location!("authgear_cache_lock_timeout", ONE, |c, cf| time(
+        &mut c.cache.lock_timeout,
+        cf
+    )),
+    location!("authgear_cache_use_stale", ONE, |c, cf| time_or_off(
+        &mut c.cache.use_stale,
+        cf
+    )),
+    location!("authgear_cache_refresh", ONE, |c, cf| time_or_off(
+        &mut c.cache.refresh,
+        cf
+    )),
+    location!("authgear_cache_bypass", SOME, cache::cache_bypass),
+    location!("authgear_cache_watch", FLAG, |c, cf| flag(
+        &mut c.cache.watch,
+        cf
+    )),
+    ngx_command_t::empty(),
+];
 
 /// Runs a reader and reports its error the way nginx does.
 ///
 /// # Safety
-/// The arguments are nginx's, for a directive whose configuration is a `LocationConf`.
-unsafe fn read_directive(
+/// The arguments are nginx's, for a directive whose configuration is a `T`.
+unsafe fn read_directive<T>(
     cf: *mut ngx_conf_t,
     cmd: *mut ngx_command_t,
     conf: *mut c_void,
-    reader: Reader,
+    reader: Reader<T>,
 ) -> *mut c_char {
     guard(CONF_ERROR, || {
         // SAFETY: the caller's promise.
         let (cf, name, conf) = unsafe {
             let name = crate::ngx::pool::bytes((*cmd).name);
-            (Conf::from_ptr(cf), name, &mut *conf.cast::<LocationConf>())
+            (Conf::from_ptr(cf), name, &mut *conf.cast::<T>())
         };
-        // SAFETY: the module's main configuration has this type.
-        if let Some(main) = unsafe { cf.main_conf::<MainConf>(module()) } {
-            main.used = true;
-        }
         match reader(conf, &cf) {
-            Ok(()) => ptr::null_mut(),
+            Ok(()) => {
+                // SAFETY: the module's main configuration has this type; the reader is done with it.
+                if let Some(main) = unsafe { cf.main_conf::<MainConf>(module()) } {
+                    main.used = true;
+                }
+                ptr::null_mut()
+            }
             Err(error) => {
                 if let Some(message) = error.message(&String::from_utf8_lossy(name)) {
                     cf.emerg(format_args!("{message}"));
@@ -122,7 +195,7 @@ unsafe fn read_directive(
 }
 
 /// Puts the value in its place, which must be empty.
-fn once<T>(
+pub(super) fn once<T>(
     place: &mut Option<T>,
     value: impl FnOnce() -> Result<T, DirectiveError>,
 ) -> Result<(), DirectiveError> {
@@ -164,12 +237,24 @@ fn next_upstream(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), Directive
 
 const A_TIME: &str = "a time of at least 1ms, like \"500ms\" or \"5s\"";
 
-fn time(place: &mut Option<u64>, cf: &Conf<'_>) -> Result<(), DirectiveError> {
-    once(place, || {
-        parse_msec(cf.arg())
-            .filter(|t| *t > 0)
-            .ok_or_else(|| DirectiveError::invalid(cf.arg(), A_TIME))
-    })
+pub(super) fn time(place: &mut Option<u64>, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(place, || parse_time(cf.arg()))
+}
+
+/// A time above zero.
+pub(super) fn parse_time(text: &[u8]) -> Result<u64, DirectiveError> {
+    parse_msec(text)
+        .filter(|t| *t > 0)
+        .ok_or_else(|| DirectiveError::invalid(text, A_TIME))
+}
+
+fn time_or_off(place: &mut Option<Option<u64>>, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    if cf.arg() == b"off" {
+        return once(place, || Ok(None));
+    }
+    let mut at = None;
+    time(&mut at, cf)?;
+    once(place, || Ok(at))
 }
 
 fn time_or_zero(place: &mut Option<u64>, cf: &Conf<'_>) -> Result<(), DirectiveError> {

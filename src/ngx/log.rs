@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use nginx_sys::{
     ngx_cycle, ngx_log_error_core, ngx_log_t, ngx_uint_t, NGX_LOG_ALERT, NGX_LOG_DEBUG,
-    NGX_LOG_DEBUG_HTTP, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN,
+    NGX_LOG_DEBUG_HTTP, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN,
 };
 
 /// A log of nginx: a connection's, with its "client: ..., request: ..." context, or the cycle's.
@@ -27,6 +27,11 @@ impl Log {
     pub unsafe fn from_ptr(log: *mut ngx_log_t) -> Log {
         // SAFETY: valid, so not null.
         Log(unsafe { NonNull::new_unchecked(log) })
+    }
+
+    /// nginx can't start.
+    pub fn emerg(self, message: fmt::Arguments<'_>) {
+        self.write(NGX_LOG_EMERG, message);
     }
 
     /// Something that must not happen.

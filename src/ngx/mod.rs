@@ -3,15 +3,20 @@
 
 pub mod bits;
 pub mod conf;
+pub mod event;
+pub mod filter;
 pub mod guard;
 pub mod keepalive;
 pub mod log;
 pub mod module;
 pub mod phases;
 pub mod pool;
+pub mod process;
 pub mod request;
 pub mod response;
+pub mod shm;
 pub mod status;
+pub mod suspend;
 pub mod time;
 pub mod upstream;
 pub mod url;

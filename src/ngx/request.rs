@@ -31,6 +31,10 @@ pub struct Header<'r> {
     pub value: &'r [u8],
 }
 
+/// The identity of one response header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HeaderOut(NonNull<ngx_table_elt_t>);
+
 /// A header name known at compile time, with the hash nginx looks it up by.
 pub struct HeaderName {
     spelling: &'static str,
@@ -279,8 +283,25 @@ impl<'r> Request<'r> {
     }
 
     /// Adds a response header, with the value copied.
-    pub fn push_header_out(self, name: &HeaderName, value: &[u8]) -> Result<(), NoMemory> {
-        self.push_header_out_element(name, value).map(|_| ())
+    pub fn push_header_out(self, name: &HeaderName, value: &[u8]) -> Result<HeaderOut, NoMemory> {
+        self.push_header_out_element(name, value).map(HeaderOut)
+    }
+
+    /// The response headers so far, in order, each with its identity.
+    pub fn headers_out(self) -> impl Iterator<Item = (HeaderOut, Header<'r>)> {
+        // SAFETY: the list is initialised before any phase runs; names and values live as long as
+        // the request. Removed headers have hash 0.
+        unsafe {
+            ListIter::new(&raw mut (*self.as_ptr()).headers_out.headers)
+                .filter(|element| element.hash != 0)
+                .map(|element| {
+                    let header = Header {
+                        name: bytes(element.key),
+                        value: bytes(element.value),
+                    };
+                    (HeaderOut(NonNull::from(element)), header)
+                })
+        }
     }
 
     /// As `push_header_out`; returns nginx's element.

@@ -14,8 +14,8 @@ use nginx_sys::{
     ngx_http_request_t, ngx_http_subrequest, ngx_http_upstream_conf_t, ngx_http_upstream_create,
     ngx_http_upstream_create_round_robin_peer, ngx_http_upstream_init,
     ngx_http_upstream_resolved_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_pcalloc, ngx_str_t,
-    NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SUBREQUEST_WAITED,
-    NGX_HTTP_UPSTREAM_INVALID_HEADER,
+    NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SUBREQUEST_BACKGROUND,
+    NGX_HTTP_SUBREQUEST_WAITED, NGX_HTTP_UPSTREAM_INVALID_HEADER,
 };
 
 use super::bits::{BUF_LAST_BUF, BUF_TEMPORARY, UPSTREAM_KEEPALIVE, UPSTREAM_SSL};
@@ -36,7 +36,7 @@ pub trait Exchange: 'static {
     fn read(&mut self, input: &[u8], log: Log) -> Step;
 
     /// The call is over, for whatever reason. The request may be about to end: only store things.
-    fn finish(&mut self, end: End<'_>);
+    fn finish(&mut self, end: End<'_>, log: Log);
 }
 
 /// What to do after a piece of the response.
@@ -84,6 +84,8 @@ pub struct Call<'c> {
     pub schema: &'c [u8],
     /// See `schema`.
     pub uri: &'c [u8],
+    /// The request goes on meanwhile, and is not woken.
+    pub background: bool,
 }
 
 /// The subrequest's context: what the callbacks need.
@@ -128,7 +130,10 @@ pub fn start<'r, E: Exchange>(r: Request<'r>, call: Call<'r>, exchange: E) -> Re
     // copies `uri`, whose bytes live as long as the request. The new subrequest runs only after
     // the caller has returned to nginx, so that it is complete by then.
     unsafe {
-        let flags = NGX_HTTP_SUBREQUEST_WAITED as usize;
+        let flags = match call.background {
+            true => NGX_HTTP_SUBREQUEST_BACKGROUND as usize,
+            false => NGX_HTTP_SUBREQUEST_WAITED as usize,
+        };
         if ngx_http_subrequest(
             r.as_ptr(),
             &mut uri,
@@ -317,11 +322,14 @@ unsafe extern "C" fn finished<E: Exchange>(
             } else {
                 u16::try_from(rc).unwrap_or(500)
             };
-            call.exchange.finish(End {
-                status,
-                peer,
-                elapsed,
-            });
+            call.exchange.finish(
+                End {
+                    status,
+                    peer,
+                    elapsed,
+                },
+                Log::from_ptr((*(*sr).connection).log),
+            );
             // What is logged from here on has nothing to do with the upstream code's last action.
             let log = (*(*sr).connection).log;
             (*log).action = c"authenticating request".as_ptr().cast_mut();

@@ -1,22 +1,16 @@
 //! The decision about a request, in the access phase or, when `satisfy any` has skipped that, in
 //! the precontent phase.
 
-use core::cell::OnceCell;
-use std::rc::Rc;
-
-use authgear_session::answer::Answer;
 use authgear_session::require::{Decision, Reason};
 use nginx_sys::ngx_int_t;
 
-use super::context::{CallFacts, Context, Outcome, Progress, Resolved};
+use super::context::{Context, Outcome};
+use super::resolve::{Resolving, Step, FRESH_ENOUGH};
 use super::{identity, refuse};
-use crate::conf::{LocationConf, MainConf, OnError, Resolver};
+use crate::conf::{LocationConf, OnError};
 use crate::ngx::pool::NoMemory;
-use crate::ngx::request::{HeaderName, Request};
+use crate::ngx::request::Request;
 use crate::ngx::status::{AGAIN, DECLINED, FAILED, OK};
-use crate::resolver::{ask, is_preflight, Asked, Failure, Question, Resolution, Waiting};
-
-static SET_COOKIE: HeaderName = HeaderName::spelled("Set-Cookie", "set-cookie");
 
 /// Where nginx asks for a decision.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,30 +33,15 @@ pub fn handle(r: Request<'_>, phase: Phase) -> Result<ngx_int_t, NoMemory> {
         return without_resolver(r, conf, phase);
     };
     let context = Context::start(r)?;
-    match core::mem::take(&mut context.progress) {
-        Progress::Asked(waiting, question) => {
-            let resolution = match Rc::try_unwrap(waiting).map(OnceCell::into_inner) {
-                Ok(Some(resolution)) => resolution,
-                Ok(None) => return Ok(FAILED),
-                Err(waiting) => {
-                    context.progress = Progress::Asked(waiting, question);
-                    return Ok(AGAIN);
-                }
-            };
-            context.progress = Progress::Answered(question);
-            conclude(r, context, resolver, resolution)?;
-        }
-        Progress::Answered(question) if question.is_same(r, resolver) => {
-            context.progress = Progress::Answered(question);
-        }
-        _ => {
-            if let Some((waiting, question)) = begin(r, context, resolver)? {
-                context.progress = Progress::Asked(waiting, question);
-                return Ok(AGAIN);
-            }
-        }
+    let mut resolving = Resolving {
+        r,
+        context,
+        resolver,
+    };
+    if resolving.go_on()? == Step::Waiting {
+        return Ok(AGAIN);
     }
-    enforce(r, context, resolver, phase)
+    enforce(resolving, phase)
 }
 
 /// A location that resolves nothing.
@@ -87,125 +66,42 @@ fn without_resolver(
     }
 }
 
-/// Asks the resolver if there is anything to ask; otherwise the result is there at once.
-fn begin(
-    r: Request<'_>,
-    context: &mut Context,
-    resolver: &Rc<Resolver>,
-) -> Result<Option<(Waiting, Question)>, NoMemory> {
-    let asked = match is_preflight(r) {
-        true => Ok(Asked::Nothing(Question::nothing(resolver))),
-        false => ask(r, resolver),
-    };
-    match asked {
-        Ok(Asked::Resolver(waiting, question)) => return Ok(Some((waiting, question))),
-        Ok(Asked::Nothing(question)) => {
-            context.progress = Progress::Answered(question);
-            let resolved = Resolved {
-                outcome: Some(Outcome::None),
-                ..Resolved::default()
-            };
-            settle(r, context, resolved);
-        }
-        Err(failure) => {
-            report(r, resolver, &failure);
-            context.progress = Progress::Answered(Question::nothing(resolver));
-            let resolved = Resolved {
-                outcome: Some(Outcome::Error),
-                ..Resolved::default()
-            };
-            settle(r, context, resolved);
-        }
-    }
-    Ok(None)
-}
-
-/// Takes the resolver's answer.
-fn conclude(
-    r: Request<'_>,
-    context: &mut Context,
-    resolver: &Rc<Resolver>,
-    resolution: Resolution,
-) -> Result<(), NoMemory> {
-    if LocationConf::of(r).pass_set_cookie() {
-        for value in &resolution.set_cookies {
-            r.push_header_out(&SET_COOKIE, value)?;
-        }
-    }
-    let (outcome, session) = match resolution.answer {
-        Ok(Answer::Valid(session)) => (Outcome::Valid, Some(session)),
-        Ok(Answer::Invalid) => (Outcome::Invalid, None),
-        Ok(Answer::None) => (Outcome::None, None),
-        Err(failure) => {
-            report(r, resolver, &failure);
-            (Outcome::Error, None)
-        }
-    };
-    let call = CallFacts {
-        status: resolution.status.to_string(),
-        time: format!(
-            "{}.{:03}",
-            resolution.elapsed / 1000,
-            resolution.elapsed % 1000
-        ),
-        addr: resolution.peer,
-    };
-    settle(
-        r,
-        context,
-        Resolved {
-            outcome: Some(outcome),
-            session,
-            call: Some(call),
-        },
-    );
-    Ok(())
-}
-
-/// Makes the result known, also to variables that were read before there was one.
-fn settle(r: Request<'_>, context: &mut Context, resolved: Resolved) {
-    r.log()
-        .debug(format_args!("authgear: outcome {:?}", resolved.outcome));
-    context.set_resolved(resolved);
-    r.forget_variables(&MainConf::of(r).variables);
-}
-
-/// Says once why there is no verdict, and what follows.
-fn report(r: Request<'_>, resolver: &Rc<Resolver>, failure: &Failure) {
-    let then = match resolver.on_error {
-        OnError::Deny => "denying",
-        OnError::Anonymous => "going on without a session",
-    };
-    r.log()
-        .error(format_args!("authgear: resolver {failure}, {then}"));
-}
-
 /// Lets the request pass, with its identity, or refuses it.
-fn enforce(
-    r: Request<'_>,
-    context: &mut Context,
-    resolver: &Resolver,
-    phase: Phase,
-) -> Result<ngx_int_t, NoMemory> {
-    let Some(resolved) = context.resolved().cloned() else {
-        return Ok(FAILED);
-    };
-    if resolved.outcome == Some(Outcome::Error) && resolver.on_error == OnError::Deny {
-        return refuse::with_status(r, context, resolver.error_status, Reason::Error, None);
-    }
+fn enforce(mut resolving: Resolving<'_, '_>, phase: Phase) -> Result<ngx_int_t, NoMemory> {
+    let r = resolving.r;
     let requirements = LocationConf::of(r)
         .requirements()
         .filter(|_| phase == Phase::Access);
-    if let Some(requirements) = requirements {
-        let decision = refuse::decide(r, resolved.session.as_ref(), requirements);
+    loop {
+        let context = &mut *resolving.context;
+        let Some(resolved) = context.resolved().cloned() else {
+            return Ok(FAILED);
+        };
+        let resolver = resolving.resolver;
+        if resolved.outcome == Some(Outcome::Error) && resolver.on_error == OnError::Deny {
+            return refuse::with_status(r, context, resolver.error_status, Reason::Error, None);
+        }
+        let session = resolved.session.as_ref();
+        let decision = match requirements {
+            Some(requirements) => refuse::decide(r, session, requirements),
+            None => Decision::Pass,
+        };
         if decision != Decision::Pass {
+            // What has changed since may let the client in: a new role, a reauthentication.
+            if resolved.age > FRESH_ENOUGH && !context.judged_again {
+                context.judged_again = true;
+                match resolving.begin_afresh()? {
+                    Step::Settled => continue,
+                    Step::Waiting => return Ok(AGAIN),
+                }
+            }
             return refuse::refuse(r, context, decision);
         }
-    }
-    identity::pass(r, context)?;
-    // A met requirement is reason enough for `satisfy any`; a preflight has met none.
-    match requirements {
-        Some(_) if resolved.session.is_some() => Ok(OK),
-        _ => Ok(DECLINED),
+        identity::pass(r, context)?;
+        // A met requirement is reason enough for `satisfy any`; a preflight has met none.
+        return match requirements {
+            Some(_) if session.is_some() => Ok(OK),
+            _ => Ok(DECLINED),
+        };
     }
 }

@@ -4,14 +4,17 @@
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use std::rc::Rc;
+use std::time::Duration;
 
-use authgear_session::answer::Session;
+use authgear_cache::Key;
+use authgear_session::answer::{Answer, Session};
 use authgear_session::require::Reason;
 
+use crate::cache::Waiter;
 use crate::ngx::module::module;
 use crate::ngx::pool::{drop_in_pool, NoMemory};
-use crate::ngx::request::Request;
-use crate::resolver::{Question, Waiting};
+use crate::ngx::request::{HeaderOut, Request};
+use crate::resolver::{Question, Resolution, Waiting};
 
 /// The context of a client's request.
 pub struct Context {
@@ -24,6 +27,10 @@ pub struct Context {
     pub identity_passed: bool,
     /// `$authgear_deny_reason`
     pub denied: Option<Reason>,
+    /// A refusal on a cached answer was judged again on a fresh one.
+    pub judged_again: bool,
+    /// Set-Cookie headers that come from the resolver, not from the app.
+    pub relayed: Vec<HeaderOut>,
 }
 
 /// How far the resolving of a request is.
@@ -32,10 +39,70 @@ pub enum Progress {
     /// Nothing was asked yet.
     #[default]
     NotAsked,
-    /// The resolver was asked this question.
-    Asked(Waiting, Question),
+    /// The resolver was asked.
+    Asked(Waiting, Pending),
+    /// Another request has asked the resolver the same.
+    Waits(Rc<Waiter>, Pending),
     /// This question was answered.
     Answered(Question),
+}
+
+/// What is to be known when an answer comes.
+pub struct Pending {
+    /// What was asked.
+    pub question: Question,
+    /// The cache's key, if there is a cache.
+    pub key: Option<Key>,
+    /// What the cache had.
+    pub status: Option<CacheStatus>,
+}
+
+impl Pending {
+    /// Where there is no cache.
+    pub fn uncached(question: Question) -> Pending {
+        Pending {
+            question,
+            key: None,
+            status: None,
+        }
+    }
+}
+
+/// `$authgear_cache_status`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// Answered by the cache.
+    Hit,
+    /// Not in the cache.
+    Miss,
+    /// Too old in the cache.
+    Expired,
+    /// Too old, but the resolver fails.
+    Stale,
+    /// Answered by the cache, and asked again in the background.
+    Refresh,
+    /// Not looked for, by `authgear_cache_bypass`.
+    Bypass,
+    /// Answered by another request's call.
+    Wait,
+    /// No credentials, nothing asked.
+    None,
+}
+
+impl CacheStatus {
+    /// The variable's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CacheStatus::Hit => "HIT",
+            CacheStatus::Miss => "MISS",
+            CacheStatus::Expired => "EXPIRED",
+            CacheStatus::Stale => "STALE",
+            CacheStatus::Refresh => "REFRESH",
+            CacheStatus::Bypass => "BYPASS",
+            CacheStatus::Wait => "WAIT",
+            CacheStatus::None => "NONE",
+        }
+    }
 }
 
 /// The result that variables and headers show.
@@ -47,6 +114,28 @@ pub struct Resolved {
     pub session: Option<Session>,
     /// The call to the resolver, if there was one.
     pub call: Option<CallFacts>,
+    /// `$authgear_cache_status`
+    pub cache_status: Option<CacheStatus>,
+    /// How old the answer was when it came from the cache.
+    pub age: Duration,
+}
+
+impl Resolved {
+    /// The result of an answer.
+    pub fn of(answer: Answer, cache_status: Option<CacheStatus>, age: Duration) -> Resolved {
+        let (outcome, session) = match answer {
+            Answer::Valid(session) => (Outcome::Valid, Some(session)),
+            Answer::Invalid => (Outcome::Invalid, None),
+            Answer::None => (Outcome::None, None),
+        };
+        Resolved {
+            outcome: Some(outcome),
+            session,
+            call: None,
+            cache_status,
+            age,
+        }
+    }
 }
 
 /// `$authgear_outcome`
@@ -84,6 +173,18 @@ pub struct CallFacts {
     pub addr: Vec<u8>,
 }
 
+impl CallFacts {
+    /// The facts of a call that is over.
+    pub fn of(resolution: &Resolution) -> CallFacts {
+        let (s, ms) = (resolution.elapsed / 1000, resolution.elapsed % 1000);
+        CallFacts {
+            status: resolution.status.to_string(),
+            time: format!("{s}.{ms:03}"),
+            addr: resolution.peer.clone(),
+        }
+    }
+}
+
 const MAGIC: u64 = 0x6175_7468_6765_6172; // "authgear"
 
 /// The pool's clean-up function of a context, by which it is found again. Of its own, since a
@@ -112,6 +213,8 @@ impl Context {
                         resolved: Vec::new(),
                         identity_passed: false,
                         denied: None,
+                        judged_again: false,
+                        relayed: Vec::new(),
                     },
                     drop_context,
                 )?);
@@ -122,6 +225,13 @@ impl Context {
         // SAFETY: it lives in the request's pool; a phase handler, which runs alone, is the only
         // one to borrow it mutably, and does not keep the borrow.
         Ok(unsafe { &mut *context.as_ptr() })
+    }
+
+    /// A look at the context, outside the phase handlers.
+    pub fn peek<'r>(r: Request<'r>) -> Option<&'r Context> {
+        // SAFETY: it lives in the request's pool, and no phase handler keeps a mutable borrow of it
+        // while nginx calls others.
+        Context::of(r).map(|context| unsafe { context.as_ref() })
     }
 
     /// The newest result.

@@ -5,7 +5,9 @@ pub mod access;
 mod context;
 mod identity;
 mod refuse;
+mod resolve;
 mod strip;
 pub mod variables;
+pub mod watch;
 
 pub use strip::strip;

@@ -22,6 +22,8 @@ pub enum Variable {
     ResolveTime,
     /// `$authgear_resolve_addr`
     ResolveAddr,
+    /// `$authgear_cache_status`
+    CacheStatus,
     /// `$authgear_deny_reason`
     DenyReason,
     /// `$authgear_return_url`
@@ -59,6 +61,7 @@ pub const VARIABLES: &[(&str, Variable)] = &[
     ("authgear_resolve_status", Variable::ResolveStatus),
     ("authgear_resolve_time", Variable::ResolveTime),
     ("authgear_resolve_addr", Variable::ResolveAddr),
+    ("authgear_cache_status", Variable::CacheStatus),
     ("authgear_deny_reason", Variable::DenyReason),
     ("authgear_return_url", Variable::ReturnUrl),
 ];
@@ -69,12 +72,9 @@ impl Variable {
         if let Variable::ReturnUrl = self {
             return return_url(r);
         }
-        let Some(context) = Context::of(r) else {
+        let Some(context) = Context::peek(r) else {
             return Ok(None);
         };
-        // SAFETY: it lives in the request's pool, and no phase handler borrows it while nginx
-        // evaluates variables for others; see `Context::start`.
-        let context: &'r Context = unsafe { context.as_ref() };
         if let Variable::DenyReason = self {
             return Ok(context.denied.map(|reason| reason.as_str().as_bytes()));
         }
@@ -98,6 +98,7 @@ impl Variable {
             Variable::ResolveStatus => call.map(|c| c.status.as_bytes()),
             Variable::ResolveTime => call.map(|c| c.time.as_bytes()),
             Variable::ResolveAddr => call.map(|c| c.addr.as_slice()),
+            Variable::CacheStatus => resolved.cache_status.map(|s| s.as_str().as_bytes()),
             Variable::DenyReason | Variable::ReturnUrl => None,
         })
     }

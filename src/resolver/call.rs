@@ -7,6 +7,7 @@ use std::rc::Rc;
 use authgear_session::answer::{Answer, AnswerError};
 use authgear_session::response::{Head, Progress, ResponseError, ResponseReader};
 
+use crate::cache::Hold;
 use crate::conf::{KeepAlive, Place, Resolver};
 use crate::ngx::log::Log;
 use crate::ngx::request::Request;
@@ -27,6 +28,9 @@ pub struct Resolution {
     pub peer: Vec<u8>,
 }
 
+/// nginx's status for a client that has closed its connection.
+const CLIENT_GONE: u16 = 499;
+
 /// Why there is no verdict. Displayed, it follows "authgear: resolver ".
 #[derive(Debug)]
 pub enum Failure {
@@ -40,6 +44,8 @@ pub enum Failure {
     Url(String),
     /// A header set by the configuration has a value that no header can have.
     HeaderValue(String),
+    /// Another request has asked the same, in vain, and has logged why.
+    Others,
     /// No memory.
     NoMemory,
 }
@@ -55,6 +61,7 @@ impl fmt::Display for Failure {
             Failure::HeaderValue(name) => {
                 write!(f, "header \"{name}\" would have a line break in its value")
             }
+            Failure::Others => f.write_str("gave no answer to another request"),
             Failure::NoMemory => f.write_str("could not be asked for lack of memory"),
         }
     }
@@ -63,21 +70,17 @@ impl fmt::Display for Failure {
 /// Where the result of a call appears once it is over.
 pub type Waiting = Rc<OnceCell<Resolution>>;
 
-/// Starts a call. The request is woken when `Waiting` has the result and nobody else holds it.
+/// Starts a call. `result` is filled, and then given up, when it is over; without one the call is
+/// made in the background. `hold` is told what came of it.
 pub fn start<'r>(
     r: Request<'r>,
     resolver: &'r Resolver,
     servers: Servers,
     place: &'r Place,
     request: &'r [u8],
-) -> Result<Waiting, Failure> {
-    let waiting = Waiting::default();
-    let asking = Asking {
-        reader: ResponseReader::new(),
-        fault: None,
-        retry_statuses: resolver.retry_statuses.clone(),
-        result: Some(waiting.clone()),
-    };
+    hold: Option<Hold>,
+    result: Option<Waiting>,
+) -> Result<(), Failure> {
     let call = Call {
         request,
         conf: &resolver.upstream,
@@ -89,9 +92,16 @@ pub fn start<'r>(
         tls: place.tls,
         schema: place.schema(),
         uri: &place.uri,
+        background: result.is_none(),
     };
-    upstream::start(r, call, asking).map_err(|_| Failure::NoMemory)?;
-    Ok(waiting)
+    let asking = Asking {
+        reader: ResponseReader::new(),
+        fault: None,
+        retry_statuses: resolver.retry_statuses.clone(),
+        hold,
+        result,
+    };
+    upstream::start(r, call, asking).map_err(|_| Failure::NoMemory)
 }
 
 /// A call under way.
@@ -99,6 +109,7 @@ pub struct Asking {
     reader: ResponseReader,
     fault: Option<ResponseError>,
     retry_statuses: Vec<u16>,
+    hold: Option<Hold>,
     /// Given up when the call is over.
     result: Option<Waiting>,
 }
@@ -127,7 +138,7 @@ impl Exchange for Asking {
         }
     }
 
-    fn finish(&mut self, end: End<'_>) {
+    fn finish(&mut self, end: End<'_>, log: Log) {
         let reader = core::mem::take(&mut self.reader);
         let complete = end.status == 200;
         let head = reader.into_head();
@@ -139,6 +150,19 @@ impl Exchange for Asking {
             (Some(head), None) if complete || head.status != 200 => verdict(head),
             _ => (Err(Failure::Call(end.status)), Vec::new()),
         };
+        if let Some(hold) = self.hold.take() {
+            match &answer {
+                Ok(answer) => hold.answer(answer),
+                // The client has gone: somebody else may do better.
+                Err(_) if end.status == CLIENT_GONE => drop(hold),
+                Err(failure) => {
+                    if self.result.is_none() {
+                        log.error(format_args!("authgear: resolver {failure}, not refreshed"));
+                    }
+                    hold.fail();
+                }
+            }
+        }
         let resolution = Resolution {
             answer,
             set_cookies,

@@ -5,7 +5,7 @@ mod call;
 mod question;
 mod request;
 
-pub use ask::{ask, Asked};
+pub use ask::Inquiry;
 pub use call::{Asking, Failure, Resolution, Waiting};
 pub use question::Question;
 pub use request::{has_bearer, is_preflight};

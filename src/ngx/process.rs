@@ -1,0 +1,16 @@
+//! Processes of this nginx.
+
+/// This process.
+pub fn id() -> u32 {
+    std::process::id()
+}
+
+/// Whether a process of this nginx still lives; when in doubt, it does.
+pub fn is_alive(pid: u32) -> bool {
+    let Ok(pid) = libc::pid_t::try_from(pid) else {
+        return false;
+    };
+    // SAFETY: signal 0 is not sent, only checked.
+    let rc = unsafe { libc::kill(pid, 0) };
+    rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
