@@ -31,6 +31,7 @@ const BITS: &[(&str, &str)] = &[
     ("ngx_event_t", "posted"),
     ("ngx_buf_t", "temporary"),
     ("ngx_buf_t", "last_buf"),
+    ("ngx_buf_t", "in_file"),
     ("ngx_variable_value_t", "valid"),
     ("ngx_variable_value_t", "no_cacheable"),
     ("ngx_variable_value_t", "not_found"),
@@ -66,6 +67,7 @@ const FIELDS: &[(&str, &[&str])] = &[
             "request_body",
             "method",
             "uri",
+            "args",
             "unparsed_uri",
             "main",
             "parent",
@@ -179,7 +181,18 @@ const FIELDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ngx_event_t", &["data", "handler", "log", "timer", "queue"]),
-    ("ngx_buf_t", &["pos", "last", "start", "end"]),
+    (
+        "ngx_buf_t",
+        &[
+            "pos",
+            "last",
+            "start",
+            "end",
+            "file_pos",
+            "file_last",
+            "file",
+        ],
+    ),
     (
         "ngx_url_t",
         &[
@@ -202,7 +215,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("ngx_http_core_main_conf_t", &["phases", "variables"]),
     (
         "ngx_http_core_loc_conf_t",
-        &["resolver", "resolver_timeout", "error_pages"],
+        &["handler", "resolver", "resolver_timeout", "error_pages"],
     ),
     ("ngx_http_upstream_main_conf_t", &["upstreams"]),
     ("ngx_pool_t", &["cleanup", "log"]),

@@ -7,6 +7,7 @@
 //! - `request`: forged headers removed (post-read), identity resolved and passed to the app
 //!   (access), variables
 //! - `resolver`: the request to Authgear's resolver and its response
+//! - `endpoint`: locations that the module answers itself
 //! - `ngx`: nginx's structs and callbacks; nearly all `unsafe` code is there
 //!
 //! Decisions that need no nginx (what credentials a request carries, what an answer means) are in
@@ -14,6 +15,7 @@
 
 mod cache;
 mod conf;
+mod endpoint;
 mod ngx;
 mod request;
 mod resolver;
@@ -158,4 +160,25 @@ unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
 unsafe extern "C" fn precontent(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: called by nginx.
     unsafe { run(r, |r| request::access::handle(r, Phase::Precontent)) }
+}
+
+/// Content handler of `authgear_webhook`.
+unsafe extern "C" fn webhook(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: called by nginx.
+    unsafe { run(r, |r| endpoint::webhook(r, webhook_body)) }
+}
+
+/// The body of a webhook was read.
+unsafe extern "C" fn webhook_body(r: *mut ngx_http_request_t) {
+    // SAFETY: called by nginx; a body's handler ends the request itself.
+    unsafe {
+        let rc = run(r, endpoint::read_webhook);
+        Request::from_ptr(r).finalize(rc);
+    }
+}
+
+/// Content handler of `authgear_purge`.
+unsafe extern "C" fn purge(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: called by nginx.
+    unsafe { run(r, endpoint::purge) }
 }

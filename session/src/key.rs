@@ -104,7 +104,10 @@ pub fn session_tag(credentials: &Credentials<'_>) -> u64 {
 }
 
 fn short(digest: &[u8]) -> u64 {
-    digest.iter().take(8).fold(0, |tag, byte| tag << 8 | u64::from(*byte))
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |tag, byte| tag << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

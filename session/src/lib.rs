@@ -12,6 +12,7 @@
 //! - [`refusal`]: how a refusal looks to the client that gets it
 //! - [`return_url`]: this request's URL, for use inside a query parameter
 //! - [`event`]: whom a webhook event concerns
+//! - [`purge`]: what a purge call wants removed
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -22,6 +23,7 @@ pub mod event;
 pub mod identity;
 pub mod jwt;
 pub mod key;
+pub mod purge;
 pub mod refusal;
 pub mod require;
 pub mod response;

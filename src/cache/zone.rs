@@ -147,6 +147,11 @@ impl Zone {
             .unwrap_or(0)
     }
 
+    /// Removes the entries of the session with this id.
+    pub fn purge_session_id(&self, id: &[u8]) -> usize {
+        self.purge_session(tag(id))
+    }
+
     /// Says that the zone is full, once a minute at most.
     fn mention_full(&self, evicted: Option<authgear_cache::Evicted>) {
         if let Some(evicted) = evicted {

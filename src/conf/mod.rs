@@ -4,6 +4,7 @@ mod cache;
 mod error;
 mod keepalive;
 pub mod merge;
+mod operate;
 mod require;
 mod resolve;
 pub mod table;
@@ -62,6 +63,7 @@ pub struct LocationConf {
     require: Option<require::Require>,
     login: Option<Rc<Value>>,
     cache: CacheConf,
+    webhook_secret: Option<Rc<Vec<u8>>>,
     merged_cache: Option<Cache>,
     merged: Option<Rc<Resolver>>,
 }
@@ -135,6 +137,11 @@ impl LocationConf {
     /// The names of Authgear's cookies, where there is a resolver or a cache.
     pub fn cookie_names(&self) -> Option<&CookieNames> {
         self.cookie_names.as_deref()
+    }
+
+    /// The secret of `authgear_webhook`.
+    pub fn webhook_secret(&self) -> Option<&[u8]> {
+        self.webhook_secret.as_ref().map(|secret| secret.as_slice())
     }
 
     /// `authgear_pass_identity`

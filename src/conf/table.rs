@@ -7,13 +7,15 @@ use std::rc::Rc;
 use authgear_session::credentials::CookieNames;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_FLAG,
-    NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
     NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
 };
 
 use super::require::{login, require};
 use super::resolve::NextUpstream;
-use super::{cache, DirectiveError, LocationConf, MainConf, OnError, Resolve, SetHeader, Target};
+use super::{
+    cache, operate, DirectiveError, LocationConf, MainConf, OnError, Resolve, SetHeader, Target,
+};
 use crate::ngx::conf::{parse_msec, parse_number, parse_size, Conf};
 use crate::ngx::guard::guard;
 use crate::ngx::module::module;
@@ -29,6 +31,8 @@ const TWO: ngx_uint_t = NGX_CONF_TAKE2 as ngx_uint_t;
 const SOME: ngx_uint_t = NGX_CONF_1MORE as ngx_uint_t;
 const FLAG: ngx_uint_t = NGX_CONF_FLAG as ngx_uint_t;
 const ONE_OR_TWO: ngx_uint_t = (NGX_CONF_TAKE1 | NGX_CONF_TAKE2) as ngx_uint_t;
+const LOCATION: ngx_uint_t = NGX_HTTP_LOC_CONF as ngx_uint_t;
+const NONE: ngx_uint_t = NGX_CONF_NOARGS as ngx_uint_t;
 const MAIN: ngx_uint_t = NGX_HTTP_MAIN_CONF as ngx_uint_t;
 
 /// Reads one directive into the configuration of its level.
@@ -86,8 +90,21 @@ macro_rules! main {
     };
 }
 
+/// A directive of `location` only.
+macro_rules! own {
+    ($name:literal, $params:expr, $reader:expr) => {
+        directive!(
+            $name,
+            LOCATION | $params,
+            LocationConf,
+            NGX_HTTP_LOC_CONF_OFFSET,
+            $reader
+        )
+    };
+}
+
 /// All directives, for nginx.
-pub static mut COMMANDS: [ngx_command_t; 28] = [
+pub static mut COMMANDS: [ngx_command_t; 30] = [
     location!("authgear_resolve", ONE, resolve),
     location!("authgear_set_header", TWO, set_header),
     location!("authgear_connect_timeout", ONE, |c, cf| time(
@@ -157,6 +174,8 @@ pub static mut COMMANDS: [ngx_command_t; 28] = [
         &mut c.cache.watch,
         cf
     )),
+    own!("authgear_webhook", ONE, operate::webhook),
+    own!("authgear_purge", NONE, operate::purge),
     ngx_command_t::empty(),
 ];
 

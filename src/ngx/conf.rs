@@ -2,14 +2,22 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use nginx_sys::{
-    ngx_conf_log_error, ngx_conf_t, ngx_http_conf_ctx_t, ngx_module_t, ngx_parse_size,
-    ngx_parse_time, ngx_str_t, NGX_LOG_EMERG, NGX_LOG_WARN,
+    ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t, ngx_http_conf_ctx_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_request_t,
+    ngx_int_t, ngx_module_t, ngx_parse_size, ngx_parse_time, ngx_str_t, NGX_LOG_EMERG,
+    NGX_LOG_WARN,
 };
 
-use super::pool::{bytes, ngx_str, Pool};
+use super::pool::{bytes, ngx_str, NoMemory, Pool};
+
+/// A handler of requests, for nginx to call.
+pub type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
 /// nginx's `ngx_conf_t`: where the parser stands.
 pub struct Conf<'c> {
@@ -100,6 +108,35 @@ impl<'c> Conf<'c> {
                 message.as_ptr(),
             );
         }
+    }
+
+    /// A path relative to the configuration's directory, made absolute.
+    pub fn full_name(&self, path: &[u8]) -> Result<PathBuf, NoMemory> {
+        // nginx wants a C string, which `copy` of one with a NUL behind it is.
+        let mut name = ngx_str(self.pool().concat(&[path, b"\0"])?);
+        name.len = path.len();
+        // SAFETY: the cycle and the name are valid; nginx changes the struct only.
+        unsafe {
+            if ngx_conf_full_name(self.ptr.as_ref().cycle, &mut name, 1) != 0 {
+                return Err(NoMemory);
+            }
+            Ok(PathBuf::from(OsStr::from_bytes(bytes(name))))
+        }
+    }
+
+    /// Makes the location's requests be answered by this handler, unless they have one already.
+    pub fn set_content_handler(&self, handler: ngx_http_handler_pt) -> bool {
+        // SAFETY: inside a location, `ctx` has core's configuration of it.
+        unsafe {
+            let ctx = self.ptr.as_ref().ctx.cast::<ngx_http_conf_ctx_t>();
+            let index = (*ptr::addr_of!(ngx_http_core_module)).ctx_index;
+            let core = &mut *(*(*ctx).loc_conf.add(index)).cast::<ngx_http_core_loc_conf_t>();
+            if core.handler.is_some() {
+                return false;
+            }
+            core.handler = handler;
+        }
+        true
     }
 
     /// This module's configuration of the level `T` belongs to.

@@ -2,6 +2,7 @@
 //! the module. Raw pointers and `unsafe` end here.
 
 pub mod bits;
+pub mod body;
 pub mod conf;
 pub mod event;
 pub mod filter;

@@ -324,6 +324,17 @@ impl<'r> Request<'r> {
         unsafe { self.get().headers_in.host.as_ref().map(|h| bytes(h.value)) }
     }
 
+    /// The request's query, without the question mark.
+    pub fn args(self) -> &'r [u8] {
+        // SAFETY: lives in the request's buffers.
+        unsafe { bytes(self.get().args) }
+    }
+
+    /// The length of the body that the client has announced.
+    pub fn content_length(self) -> Option<u64> {
+        u64::try_from(self.get().headers_in.content_length_n).ok()
+    }
+
     /// The request's URI as received, with its query.
     pub fn unparsed_uri(self) -> &'r [u8] {
         // SAFETY: lives in the request's buffers.

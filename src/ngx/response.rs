@@ -34,9 +34,27 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// Sends a whole response and ends the request. The phase handler must return at once with the
-    /// code given, touching the request no more.
+    /// Sends a whole response from a phase before the content phase, and ends the request. The
+    /// handler must return at once with the code given, touching the request no more.
     pub fn respond(
+        self,
+        status: u16,
+        content_type: &'static str,
+        body: &[u8],
+    ) -> Result<ngx_int_t, NoMemory> {
+        let rc = self.send(status, content_type, body)?;
+        self.finalize(rc);
+        Ok(DONE)
+    }
+
+    /// Ends the request with nginx's code. It may be gone afterwards.
+    pub fn finalize(self, rc: ngx_int_t) {
+        // SAFETY: a valid request, whose handler touches it no more.
+        unsafe { ngx_http_finalize_request(self.as_ptr(), rc) };
+    }
+
+    /// Sends a whole response from a content handler, which returns the code given.
+    pub fn send(
         self,
         status: u16,
         content_type: &'static str,
@@ -46,16 +64,9 @@ impl<'r> Request<'r> {
         value.value = ngx_str(self.pool().copy(body)?);
         let mut content_type = ngx_str(content_type.as_bytes());
         // SAFETY: a valid request and a constant value, both living long enough.
-        unsafe {
-            let rc = ngx_http_send_response(
-                self.as_ptr(),
-                usize::from(status),
-                &mut content_type,
-                value,
-            );
-            ngx_http_finalize_request(self.as_ptr(), rc);
-        }
-        Ok(DONE)
+        Ok(unsafe {
+            ngx_http_send_response(self.as_ptr(), usize::from(status), &mut content_type, value)
+        })
     }
 
     /// Sets the Location of a redirect whose status the handler returns.

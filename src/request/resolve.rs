@@ -12,7 +12,7 @@ use crate::cache::{decode, wait, Hold, Waited, Waiter};
 use crate::conf::{Cache, LocationConf, MainConf, OnError, Resolver};
 use crate::ngx::pool::NoMemory;
 use crate::ngx::request::{HeaderName, Request};
-use crate::resolver::{is_preflight, Failure, Inquiry, Question, Resolution, Waiting};
+use crate::resolver::{is_preflight, Failure, Inquiry, Question, Waiting};
 
 static SET_COOKIE: HeaderName = HeaderName::spelled("Set-Cookie", "set-cookie");
 
