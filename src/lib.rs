@@ -118,8 +118,11 @@ fn install(cf: &Conf<'_>, main: &mut MainConf) -> Result<(), NoMemory> {
     if main.watches {
         filter::install();
     }
-    main.variables = variables::indexes(cf, b"authgear_");
+    main.variables = variables::indexes(cf, &[b"authgear_", b"http_x_authgear_"]);
     phases::add(cf, phases::POST_READ, Order::First, Some(post_read))?;
+    if main.trusts {
+        phases::add(cf, phases::REWRITE, Order::First, Some(rewrite))?;
+    }
     phases::add(cf, phases::ACCESS, Order::Last, Some(access))?;
     phases::add(cf, phases::PRECONTENT, Order::First, Some(precontent))
 }
@@ -150,6 +153,11 @@ unsafe fn run(
 unsafe extern "C" fn post_read(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: called by nginx.
     unsafe { run(r, |r| request::strip(r).map(|()| DECLINED)) }
+}
+
+unsafe extern "C" fn rewrite(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: called by nginx.
+    unsafe { run(r, |r| request::enter_location(r).map(|()| DECLINED)) }
 }
 
 unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t {

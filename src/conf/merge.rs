@@ -46,6 +46,7 @@ impl LocationConf {
             self.cookie_names = Some(Rc::new(names));
         }
         self.merged_cache = self.cache.finish(&main.zones, self.longest_call())?;
+        main.trusts |= self.trust_identity();
         main.watches |= self.merged_cache.as_ref().is_some_and(|cache| cache.watch);
         let Some(Resolve::At(target)) = &self.resolve else {
             return Ok(());

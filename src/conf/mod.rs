@@ -35,6 +35,8 @@ pub struct MainConf {
     pub variables: Vec<usize>,
     /// The pools of idle connections, each shared by all locations that mean the same servers.
     connections: Vec<keepalive::Shared>,
+    /// Some location trusts the identity headers it receives.
+    pub trusts: bool,
     /// Some location watches responses for Authgear's cookies.
     pub watches: bool,
     /// `authgear_cache_zone`

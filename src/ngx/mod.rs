@@ -8,6 +8,7 @@ pub mod event;
 pub mod filter;
 pub mod guard;
 pub mod keepalive;
+pub mod limit;
 pub mod log;
 pub mod module;
 pub mod phases;

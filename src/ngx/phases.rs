@@ -6,6 +6,7 @@ use nginx_sys::{
     ngx_array_push, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt,
     ngx_http_phases, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
     ngx_http_phases_NGX_HTTP_POST_READ_PHASE, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
+    ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
 };
 
 use super::conf::Conf;
@@ -13,6 +14,8 @@ use super::pool::NoMemory;
 
 /// Right after the request header was read.
 pub const POST_READ: ngx_http_phases = ngx_http_phases_NGX_HTTP_POST_READ_PHASE;
+/// In a location, before anything of it is done.
+pub const REWRITE: ngx_http_phases = ngx_http_phases_NGX_HTTP_REWRITE_PHASE;
 /// Where access is decided.
 pub const ACCESS: ngx_http_phases = ngx_http_phases_NGX_HTTP_ACCESS_PHASE;
 /// Before the content handler, whatever the access phase did.

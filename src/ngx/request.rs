@@ -31,6 +31,9 @@ pub struct Header<'r> {
     pub value: &'r [u8],
 }
 
+/// A request header that was taken away.
+pub struct HeaderIn(ngx_table_elt_t);
+
 /// The identity of one response header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HeaderOut(NonNull<ngx_table_elt_t>);
@@ -235,14 +238,17 @@ impl<'r> Request<'r> {
         })
     }
 
-    /// Removes the headers that `unwanted` picks, and says how many.
+    /// Takes away the headers whose names `unwanted` picks.
     ///
     /// Elements are never moved, since nginx points into them: the list is built anew from copies
     /// of those that stay.
-    pub fn remove_headers_in(self, unwanted: impl Fn(&[u8]) -> bool) -> Result<usize, NoMemory> {
-        let unwanted_count = self.headers_in().filter(|h| unwanted(h.name)).count();
-        if unwanted_count == 0 {
-            return Ok(0);
+    pub fn take_headers_in(
+        self,
+        unwanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<HeaderIn>, NoMemory> {
+        let mut taken = Vec::new();
+        if !self.headers_in().any(|h| unwanted(h.name)) {
+            return Ok(taken);
         }
         // SAFETY: the list is initialised, and the new one has the same element type. `last` is
         // fixed after the move, as it may point into the struct itself.
@@ -255,13 +261,10 @@ impl<'r> Request<'r> {
             }
             for element in ListIter::new(list) {
                 if unwanted(bytes(element.key)) {
-                    continue;
+                    taken.push(HeaderIn(*element));
+                } else {
+                    push(&mut kept, *element)?;
                 }
-                let place = ngx_list_push(&mut kept).cast::<ngx_table_elt_t>();
-                if place.is_null() {
-                    return Err(NoMemory);
-                }
-                *place = *element;
             }
             let one_part = ptr::eq(kept.last, &kept.part);
             *list = kept;
@@ -269,7 +272,19 @@ impl<'r> Request<'r> {
                 (*list).last = &raw mut (*list).part;
             }
         }
-        Ok(unwanted_count)
+        Ok(taken)
+    }
+
+    /// Puts headers back that were taken away from this request.
+    pub fn restore_headers_in(self, taken: &[HeaderIn]) -> Result<(), NoMemory> {
+        for header in taken {
+            // SAFETY: the list is initialised; the element's strings live as long as the request.
+            unsafe {
+                let list = &raw mut (*self.as_ptr()).headers_in.headers;
+                push(list, header.0)?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds a request header. The value must live in the request's pool.

@@ -52,8 +52,8 @@ unsafe extern "C" fn get(
     })
 }
 
-/// The indexes of those variables that begin with `prefix` and that something reads.
-pub fn indexes(cf: &Conf<'_>, prefix: &[u8]) -> Vec<usize> {
+/// The indexes of those variables that begin with one of `prefixes` and that something reads.
+pub fn indexes(cf: &Conf<'_>, prefixes: &[&[u8]]) -> Vec<usize> {
     // SAFETY: core's main configuration has an array of the indexed variables.
     unsafe {
         let core: Option<&mut ngx_http_core_main_conf_t> =
@@ -63,7 +63,7 @@ pub fn indexes(cf: &Conf<'_>, prefix: &[u8]) -> Vec<usize> {
             .as_slice::<ngx_http_variable_t>()
             .iter()
             .enumerate()
-            .filter(|(_, v)| bytes(v.name).starts_with(prefix))
+            .filter(|(_, v)| prefixes.iter().any(|p| bytes(v.name).starts_with(p)))
             .map(|(index, _)| index)
             .collect()
     }

@@ -13,7 +13,7 @@ use authgear_session::require::Reason;
 use crate::cache::Waiter;
 use crate::ngx::module::module;
 use crate::ngx::pool::{drop_in_pool, NoMemory};
-use crate::ngx::request::{HeaderOut, Request};
+use crate::ngx::request::{HeaderIn, HeaderOut, Request};
 use crate::resolver::{Question, Resolution, Waiting};
 
 /// The context of a client's request.
@@ -23,6 +23,8 @@ pub struct Context {
     pub progress: Progress,
     /// What it has come to, the newest last. The older ones stay, as variables point into them.
     resolved: Vec<Rc<Resolved>>,
+    /// Identity headers that the client has sent, where some location may trust them.
+    pub received: Vec<HeaderIn>,
     /// Identity headers of ours are in the request.
     pub identity_passed: bool,
     /// `$authgear_deny_reason`
@@ -211,6 +213,7 @@ impl Context {
                         magic: MAGIC,
                         progress: Progress::NotAsked,
                         resolved: Vec::new(),
+                        received: Vec::new(),
                         identity_passed: false,
                         denied: None,
                         judged_again: false,

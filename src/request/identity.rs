@@ -23,7 +23,7 @@ const NAMES: [HeaderName; 9] = [
 /// location passes none.
 pub fn pass(r: Request<'_>, context: &mut Context) -> Result<(), NoMemory> {
     if context.identity_passed {
-        r.remove_headers_in(is_identity_header)?;
+        r.take_headers_in(is_identity_header)?;
         context.identity_passed = false;
     }
     let conf = LocationConf::of(r);
@@ -32,7 +32,7 @@ pub fn pass(r: Request<'_>, context: &mut Context) -> Result<(), NoMemory> {
     }
     // In a location that trusts the sender, the sender's word gives way to the resolver's.
     if conf.trust_identity() {
-        r.remove_headers_in(is_identity_header)?;
+        r.take_headers_in(is_identity_header)?;
     }
     let Some(resolved) = context.resolved().cloned() else {
         return Ok(());

@@ -10,4 +10,4 @@ mod strip;
 pub mod variables;
 pub mod watch;
 
-pub use strip::strip;
+pub use strip::{enter_location, strip};

@@ -144,6 +144,14 @@ pub fn build<'r>(
             if r.is_https() { b"https" } else { b"http" },
         );
     }
+    // W3C Trace Context: the resolver's spans join the client's trace.
+    for name in ["traceparent", "tracestate"] {
+        if allowed(name) {
+            if let Some(value) = r.joined_header_in(name)? {
+                head.line(name.as_bytes(), value);
+            }
+        }
+    }
     for (name, value) in &changes.headers {
         let written = ["Host", "Authorization", "Cookie"];
         if value.is_empty()
