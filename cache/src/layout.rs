@@ -59,6 +59,8 @@ pub(crate) mod header {
     pub(crate) const RECOVERIES: usize = 35;
     /// When the purge stamps were lost; zero if never.
     pub(crate) const BLIND_SINCE: usize = 36;
+    /// The token of the last purge of any user or session.
+    pub(crate) const PURGED: usize = 37;
     pub(crate) const END: usize = super::HEADER_WORDS;
 }
 

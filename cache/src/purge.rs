@@ -75,6 +75,7 @@ impl Memory<'_> {
         if !matches!(subject, Subject::Key(_)) {
             // Zero means never.
             self.set(stamp + 1, now.as_millis().max(1));
+            self.set(header::PURGED, token.word());
         }
         Ok(())
     }
@@ -112,6 +113,10 @@ impl Memory<'_> {
         now: Time,
     ) -> Stamped {
         if flight.token.word() < self.get(header::FLOOR) {
+            return Stamped::Purged;
+        }
+        // An invalid answer doesn't say whom it is about.
+        if user.is_none() && flight.token.word() < self.get(header::PURGED) {
             return Stamped::Purged;
         }
         let user = user.map(Subject::User);

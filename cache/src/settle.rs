@@ -19,7 +19,7 @@ pub enum Answer<'a> {
         user: UserTag,
         /// Its id, where the credentials tell it.
         session: Option<SessionTag>,
-        /// When the credentials themselves expire: never used from then on.
+        /// When the credentials themselves expire, by the zone's clock: never used from then on.
         use_until: Option<Time>,
     },
     /// An explicit no.
@@ -41,8 +41,8 @@ pub enum Settled {
 /// Why an answer was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A purge of its key, user or session came after the flight took off. One of those who wait
-    /// resolves again.
+    /// A purge of its key, user or session came after the flight took off; for an invalid answer, a
+    /// purge of any user or session. One of those who wait resolves again.
     Purged,
     /// The flight took off less than [`QUARANTINE`](crate::QUARANTINE) after a purge. Those who wait
     /// get it.

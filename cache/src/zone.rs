@@ -31,13 +31,13 @@ pub enum Attached {
 }
 
 /// The region doesn't hold this process's zone any more: another version of the module made its own of
-/// it. Go on without the cache.
+/// it, or its first words are damaged. Go on without the cache until it is attached again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detached;
 
 impl fmt::Display for Detached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the session cache was taken over by another version")
+        f.write_str("the session cache is not this process's any more")
     }
 }
 

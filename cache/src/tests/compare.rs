@@ -6,6 +6,7 @@ use super::driver::Driver;
 use super::model::{since, Stamp};
 use super::ops::{Op, OWNERS};
 use super::*;
+use crate::layout::header;
 use crate::memory::Memory;
 
 /// What a thread that plays a process dies of.
@@ -52,6 +53,9 @@ impl Driver<'_> {
     /// After a death a stamp is what it was or what it should have become.
     fn reread_stamps(&mut self, token: u64) {
         let memory = Memory::new(&self.region.0, &self.layout);
+        let purged = memory.get(header::PURGED);
+        assert!(purged == self.model.purged || purged == token);
+        self.model.purged = purged;
         for word in self.layout.stamp_words().step_by(2) {
             let there = Stamp {
                 token: memory.get(word),

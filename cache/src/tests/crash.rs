@@ -151,7 +151,9 @@ fn check_survivor(region: &Region, flight: Flight, ticket: &Ticket, name: &str) 
     let token = region.0[header::TOKEN].load(Ordering::Relaxed);
     assert!(token >= flight.token.word(), "{name}: tokens went back");
 
+    let completions = zone.completions();
     let recovery = zone.enter(at(NOW)).unwrap().recovery();
+    assert_eq!(zone.completions() > completions, recovery.is_some());
     assert!(matches!(recovery, None | Some(Recovery::Interrupted)));
     assert_eq!(zone.enter(at(NOW)).unwrap().recovery(), None);
     audit(region);

@@ -4,8 +4,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::audit::audit;
+use super::story::Story;
 use super::*;
-use crate::layout::header;
+use crate::layout::{entry, header, Layout, HEAD};
+use crate::memory::Memory;
 
 /// What a word becomes.
 #[derive(Clone, Debug)]
@@ -116,6 +118,8 @@ fn check_healed(region: &Region) {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn few_damaged_words_do_no_harm(hits in vec((any::<usize>(), damage()), 1..8)) {
         let region = populated();
@@ -168,4 +172,37 @@ fn contradiction_is_reported_and_late_answers_are_not_trusted() {
     let later = locked.begin(&key(1));
     assert_eq!(locked.settle(later, valid(b"x", 1)), Settled::Stored);
     audit(&region);
+}
+
+#[test]
+fn value_of_another_entry_is_never_read() {
+    let region = Region::of_blocks(100);
+    let mut story = Story::new(&region);
+    story.store(1, b"mine");
+    story.store(2, b"another's");
+    let layout = Layout::of(region.0.len()).unwrap();
+    let memory = Memory::new(&region.0, &layout);
+    let head = |n| {
+        let block = memory.find_entry_block(&key(n)).unwrap().unwrap();
+        &region.0[layout.field(block.number(), HEAD)]
+    };
+    head(1).store(head(2).load(Ordering::Relaxed), Ordering::Relaxed);
+    assert!(!story.hits(1));
+    assert_eq!(story.zone.stats().recoveries, 1);
+}
+
+#[test]
+fn list_that_bites_its_tail_is_left() {
+    let region = Region::of_blocks(100);
+    let mut story = Story::new(&region);
+    story.store(1, b"x");
+    let layout = Layout::of(region.0.len()).unwrap();
+    let memory = Memory::new(&region.0, &layout);
+    let block = memory.find_entry_block(&key(1)).unwrap().unwrap();
+    let link = &region.0[layout.field(block.number(), entry::BY_KEY)];
+    link.store(u64::from(block.number()), Ordering::Relaxed);
+    let bucket = |n| memory.entries_of_key(&key(n));
+    let neighbour = (2..).find(|&n| bucket(n) == bucket(1)).unwrap();
+    assert!(!story.hits(neighbour));
+    assert_eq!(story.zone.stats().recoveries, 1);
 }

@@ -320,6 +320,7 @@ impl<'r> Driver<'r> {
         stamp.token = token;
         if timed {
             stamp.time = self.now;
+            self.model.purged = token;
         }
     }
 

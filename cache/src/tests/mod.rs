@@ -92,3 +92,12 @@ fn valid(value: &[u8], n: u64) -> Answer<'_> {
         use_until: None,
     }
 }
+
+/// Some cases each time; `PROPTEST_CASES` for more.
+fn config() -> proptest::prelude::ProptestConfig {
+    let mut config = proptest::prelude::ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 48;
+    }
+    config
+}

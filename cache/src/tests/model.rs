@@ -133,6 +133,8 @@ pub(super) struct Model {
     pub(super) records: HashMap<u64, Record>,
     /// By the word where the zone keeps it.
     pub(super) stamps: HashMap<usize, Stamp>,
+    /// The last purge of any user or session.
+    pub(super) purged: u64,
 }
 
 impl Model {
@@ -224,6 +226,10 @@ impl Model {
         started: u64,
         now: u64,
     ) -> Option<Refusal> {
+        // Only the key's: an invalid answer.
+        if stamps.len() == 1 && token < self.purged {
+            return Some(Refusal::Purged);
+        }
         let mut quarantined = false;
         for (index, word) in stamps.iter().enumerate() {
             let Some(stamp) = self.stamps.get_mut(word) else {

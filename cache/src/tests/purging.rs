@@ -49,6 +49,17 @@ fn answer_in_flight_during_a_purge_is_not_stored() {
 }
 
 #[test]
+fn invalid_answer_in_flight_during_any_purge_is_not_stored() {
+    let region = Region::of_blocks(100);
+    let mut story = Story::new(&region);
+    let flight = story.resolve(1);
+    story.enter().purge_user(user(7));
+    let settled = story.enter().settle(flight, Answer::Invalid { value: b"" });
+    assert_eq!(settled, Settled::Unstored(Refusal::Purged));
+    story.store_invalid(1);
+}
+
+#[test]
 fn purged_user_is_not_stored_for_two_seconds_but_those_who_wait_are_answered() {
     let region = Region::of_blocks(100);
     let mut story = Story::new(&region);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::driver::Driver;
 use super::ops::{Op, Said, OWNERS, POLICIES};
-use super::Region;
+use super::{config, Region};
 
 fn said(lengths: std::ops::Range<usize>) -> impl Strategy<Value = Said> {
     (
@@ -55,15 +55,6 @@ fn mortal(op: impl Strategy<Value = Op>) -> impl Strategy<Value = Op> {
         Some(writes) => Op::DieAt(writes, Box::new(op)),
         None => op,
     })
-}
-
-/// Some cases each time; `PROPTEST_CASES` for more.
-fn config() -> ProptestConfig {
-    let mut config = ProptestConfig::default();
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 48;
-    }
-    config
 }
 
 proptest! {

@@ -227,3 +227,18 @@ fn flights_push_out_nothing() {
     story.wait(300);
     audit::audit(&region);
 }
+
+#[test]
+fn those_who_wait_are_answered_even_if_the_answer_is_kept_for_no_time() {
+    let region = Region::of_blocks(100);
+    let mut story = Story::new(&region);
+    story.policy.valid = ms(0);
+    let flight = story.resolve(1);
+    let ticket = story.wait(1);
+    story.enter().settle(flight, valid(b"x", 1));
+    story.now += 10;
+    is!(story.poll(&ticket), Poll::Answered(_));
+    assert!(!story.hits(1));
+    story.now += 990;
+    is!(story.poll(&ticket), Poll::Resolve(_));
+}
