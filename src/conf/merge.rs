@@ -29,9 +29,7 @@ macro_rules! inherit {
 impl LocationConf {
     /// Merges the level above into this one.
     pub fn merge(&mut self, cf: &Conf<'_>, parent: &LocationConf) -> Result<(), String> {
-        if self.requires_in_vain(parent) {
-            return Err("\"authgear_require\" in a location without \"authgear_resolve\"".into());
-        }
+        self.check_require(parent)?;
         inherit!(self, parent:
             resolve, set_headers, connect_timeout, send_timeout, read_timeout, next_upstream,
             next_upstream_tries, next_upstream_timeout, keepalive, buffer_size, cookie_names,

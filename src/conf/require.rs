@@ -14,8 +14,8 @@ use crate::ngx::value::Value;
 pub struct Require {
     /// What must hold; nothing after `off`.
     pub requirements: Rc<Requirements>,
-    /// It stands in a location, which must then resolve.
-    in_location: bool,
+    /// File and line, where it stands in a location, which must then resolve.
+    in_location: Option<Rc<str>>,
 }
 
 /// Reads `authgear_require`, of which a level may have several.
@@ -47,7 +47,9 @@ pub fn require(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveEr
     }
     conf.require = Some(Require {
         requirements: Rc::new(requirements),
-        in_location: cf.is_level(NGX_HTTP_LOC_CONF),
+        in_location: cf
+            .is_level(NGX_HTTP_LOC_CONF)
+            .then(|| cf.place().into()),
     });
     Ok(())
 }
@@ -67,12 +69,18 @@ pub fn login(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveErro
 impl LocationConf {
     /// A requirement written in a location that resolves nothing would let nobody in: surely a
     /// mistake. Call before the level above is merged in.
-    pub(super) fn requires_in_vain(&self, parent: &LocationConf) -> bool {
+    pub(super) fn check_require(&self, parent: &LocationConf) -> Result<(), String> {
         let resolve = self.resolve.as_ref().or(parent.resolve.as_ref());
-        self.require
-            .as_ref()
-            .is_some_and(|r| r.in_location && !r.requirements.is_none())
-            && !matches!(resolve, Some(Resolve::At(_)))
+        if matches!(resolve, Some(Resolve::At(_))) {
+            return Ok(());
+        }
+        let require = self.require.as_ref().filter(|r| !r.requirements.is_none());
+        match require.and_then(|r| r.in_location.as_deref()) {
+            Some(place) => Err(format!(
+                "\"authgear_require\" in a location without \"authgear_resolve\", in {place}"
+            )),
+            None => Ok(()),
+        }
     }
 
     /// What must hold for a request to pass here. Nothing where `authgear_resolve off` says that
