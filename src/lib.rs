@@ -8,6 +8,7 @@
 //!   (access), variables
 //! - `resolver`: the request to Authgear's resolver and its response
 //! - `endpoint`: locations that the module answers itself
+//! - `metrics`: counters in shared memory
 //! - `ngx`: nginx's structs and callbacks; nearly all `unsafe` code is there
 //!
 //! Decisions that need no nginx (what credentials a request carries, what an answer means) are in
@@ -16,12 +17,13 @@
 mod cache;
 mod conf;
 mod endpoint;
+mod metrics;
 mod ngx;
 mod request;
 mod resolver;
 
 use core::ffi::c_char;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_conf_t, ngx_http_module_t, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t,
@@ -37,6 +39,7 @@ use ngx::module::module;
 use ngx::phases::{self, Order};
 use ngx::pool::NoMemory;
 use ngx::request::Request;
+use ngx::shm;
 use ngx::status::{DECLINED, ERROR, FAILED, OK};
 use ngx::variables;
 use request::access::Phase;
@@ -115,6 +118,10 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 }
 
 fn install(cf: &Conf<'_>, main: &mut MainConf) -> Result<(), NoMemory> {
+    if main.has_status {
+        let counters = NonNull::from(&*main.counters);
+        shm::add(cf, metrics::ZONE_NAME, metrics::zone_size(), counters)?;
+    }
     if main.watches {
         filter::install();
     }
@@ -189,4 +196,10 @@ unsafe extern "C" fn webhook_body(r: *mut ngx_http_request_t) {
 unsafe extern "C" fn purge(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: called by nginx.
     unsafe { run(r, endpoint::purge) }
+}
+
+/// Content handler of `authgear_status`.
+unsafe extern "C" fn status(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: called by nginx.
+    unsafe { run(r, endpoint::status) }
 }

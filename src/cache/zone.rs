@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use authgear_cache::{
     Answer, Asker, Attached, Flight, Found, Key, Locked, Lookup, Owner, Policy, Poll, Recovery,
-    Seed, SessionTag, Ticket, Time, UserTag, Validity,
+    Seed, SessionTag, Stats, Ticket, Time, UserTag, Validity,
 };
 use authgear_session::answer;
 use authgear_session::key::tag;
@@ -132,6 +132,11 @@ impl Zone {
     /// Ended flights so far; while it stands still, nobody needs to poll.
     pub fn completions(&self) -> u64 {
         self.place.get().map_or(0, |(_, zone)| zone.completions())
+    }
+
+    /// What is in the zone.
+    pub fn stats(&self) -> Option<Stats> {
+        self.place.get().map(|(_, zone)| zone.stats())
     }
 
     /// Removes a user's entries.

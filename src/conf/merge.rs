@@ -44,6 +44,7 @@ impl LocationConf {
             self.cookie_names = Some(Rc::new(names));
         }
         self.merged_cache = self.cache.finish(&main.zones, self.longest_call())?;
+        main.has_status |= self.shows_status;
         main.trusts |= self.trust_identity();
         main.watches |= self.merged_cache.as_ref().is_some_and(|cache| cache.watch);
         let Some(Resolve::At(target)) = &self.resolve else {
@@ -70,6 +71,8 @@ impl LocationConf {
         let most = self.keepalive.unwrap_or(KEEPALIVE);
         let keepalive = main.keepalive(cf, &target, ptr::null(), most);
 
+        let meter = main.counters.meter(target.text());
+
         // SAFETY: all zero is what nginx's own modules begin with.
         let mut upstream: nginx_sys::ngx_http_upstream_conf_t = unsafe { zeroed() };
         let msec = |t: Option<u64>, default: u64| t.unwrap_or(default) as nginx_sys::ngx_msec_t;
@@ -93,6 +96,7 @@ impl LocationConf {
             retry_statuses: next.statuses,
             upstream,
             keepalive,
+            meter,
             on_error: self.on_error.unwrap_or(OnError::Deny),
             error_status: self.error_status.unwrap_or(ERROR_STATUS),
         });

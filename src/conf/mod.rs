@@ -16,6 +16,7 @@ use authgear_session::credentials::CookieNames;
 use nginx_sys::{ngx_http_upstream_conf_t, ngx_http_upstream_srv_conf_t};
 
 use crate::cache::Zone;
+use crate::metrics::{Counters, Meter};
 use crate::ngx::keepalive::Connections;
 use crate::ngx::module::module;
 use crate::ngx::request::Request;
@@ -35,6 +36,10 @@ pub struct MainConf {
     pub variables: Vec<usize>,
     /// The pools of idle connections, each shared by all locations that mean the same servers.
     connections: Vec<keepalive::Shared>,
+    /// The counters.
+    pub counters: Rc<Counters>,
+    /// Some location shows the counters.
+    pub has_status: bool,
     /// Some location trusts the identity headers it receives.
     pub trusts: bool,
     /// Some location watches responses for Authgear's cookies.
@@ -65,6 +70,7 @@ pub struct LocationConf {
     require: Option<require::Require>,
     login: Option<Rc<Value>>,
     cache: CacheConf,
+    shows_status: bool,
     webhook_secret: Option<Rc<Vec<u8>>>,
     merged_cache: Option<Cache>,
     merged: Option<Rc<Resolver>>,
@@ -113,6 +119,8 @@ pub struct Resolver {
     group: ngx_http_upstream_srv_conf_t,
     /// Who keeps idle connections.
     pub keepalive: KeepAlive,
+    /// The counters of this resolver.
+    pub meter: Rc<Meter>,
     /// What a failure means.
     pub on_error: OnError,
     /// The status of a denial after a failure.
@@ -165,7 +173,7 @@ impl LocationConf {
 impl Resolver {
     /// Whether what is asked depends on variables.
     pub fn has_variables(&self) -> bool {
-        matches!(*self.target, Target::Variable(_))
+        matches!(*self.target, Target::Variable { .. })
             || self
                 .set_headers
                 .iter()

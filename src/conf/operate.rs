@@ -25,6 +25,12 @@ pub fn webhook(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveEr
     answer_by(cf, crate::webhook)
 }
 
+/// Reads `authgear_status`.
+pub fn status(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    conf.shows_status = true;
+    answer_by(cf, crate::status)
+}
+
 /// Reads `authgear_purge`.
 pub fn purge(_: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
     answer_by(cf, crate::purge)

@@ -47,9 +47,7 @@ pub fn require(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveEr
     }
     conf.require = Some(Require {
         requirements: Rc::new(requirements),
-        in_location: cf
-            .is_level(NGX_HTTP_LOC_CONF)
-            .then(|| cf.place().into()),
+        in_location: cf.is_level(NGX_HTTP_LOC_CONF).then(|| cf.place().into()),
     });
     Ok(())
 }

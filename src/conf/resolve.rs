@@ -27,9 +27,16 @@ pub enum Target {
         group: NonNull<ngx_http_upstream_srv_conf_t>,
         /// Its parts.
         place: Place,
+        /// The URL as written.
+        text: String,
     },
     /// A URL with variables.
-    Variable(Value),
+    Variable {
+        /// The URL.
+        value: Value,
+        /// The URL as written.
+        text: String,
+    },
 }
 
 /// The parts of a resolver's URL that a call needs.
@@ -95,8 +102,12 @@ const EXPECTED_URL: &str = "\"http://HOST[:PORT][/PATH]\", \"https://...\", \
 impl Target {
     /// Reads the directive's parameter.
     pub fn parse(cf: &Conf<'_>, text: &[u8]) -> Result<Target, DirectiveError> {
+        let written = String::from_utf8_lossy(text).into_owned();
         if text.contains(&b'$') {
-            return Ok(Target::Variable(Value::compile(cf, text)?));
+            return Ok(Target::Variable {
+                value: Value::compile(cf, text)?,
+                text: written,
+            });
         }
         let Some((tls, rest, port)) = scheme(text) else {
             return Err(DirectiveError::invalid(text, EXPECTED_URL));
@@ -114,14 +125,25 @@ impl Target {
         }
         let (url, group) = Url::add_upstream(cf, rest, port)?;
         let place = Place::new(tls, &url).map_err(DirectiveError::Other)?;
-        Ok(Target::Fixed { group, place })
+        Ok(Target::Fixed {
+            group,
+            place,
+            text: written,
+        })
     }
 
     /// The group known at start.
     pub fn group(&self) -> Option<NonNull<ngx_http_upstream_srv_conf_t>> {
         match self {
             Target::Fixed { group, .. } => Some(*group),
-            Target::Variable(_) => None,
+            Target::Variable { .. } => None,
+        }
+    }
+
+    /// The URL as written.
+    pub fn text(&self) -> &str {
+        match self {
+            Target::Fixed { text, .. } | Target::Variable { text, .. } => text,
         }
     }
 
@@ -129,15 +151,15 @@ impl Target {
     pub fn host(&self) -> &[u8] {
         match self {
             Target::Fixed { place, .. } => &place.host,
-            Target::Variable(_) => b"authgear",
+            Target::Variable { .. } => b"authgear",
         }
     }
 
     /// Whom to ask for this request. The error completes "authgear: resolver ...".
     pub fn servers<'r>(&'r self, r: Request<'r>) -> Result<(Servers, &'r Place), String> {
         match self {
-            Target::Fixed { group, place } => Ok((Servers::Group(*group), place)),
-            Target::Variable(value) => {
+            Target::Fixed { group, place, .. } => Ok((Servers::Group(*group), place)),
+            Target::Variable { value, .. } => {
                 let text = value
                     .evaluate(r)
                     .map_err(|_| "URL can't be evaluated".to_string())?;

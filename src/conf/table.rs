@@ -104,7 +104,7 @@ macro_rules! own {
 }
 
 /// All directives, for nginx.
-pub static mut COMMANDS: [ngx_command_t; 30] = [
+pub static mut COMMANDS: [ngx_command_t; 31] = [
     location!("authgear_resolve", ONE, resolve),
     location!("authgear_set_header", TWO, set_header),
     location!("authgear_connect_timeout", ONE, |c, cf| time(
@@ -176,6 +176,7 @@ pub static mut COMMANDS: [ngx_command_t; 30] = [
     )),
     own!("authgear_webhook", ONE, operate::webhook),
     own!("authgear_purge", NONE, operate::purge),
+    own!("authgear_status", NONE, operate::status),
     ngx_command_t::empty(),
 ];
 

@@ -1,6 +1,7 @@
 //! Locations that the module answers itself: for Authgear, for the operator, for monitoring.
 
 mod purge;
+mod status;
 mod webhook;
 
 use nginx_sys::{ngx_int_t, NGX_HTTP_DELETE, NGX_HTTP_POST};
@@ -11,6 +12,7 @@ use crate::ngx::pool::NoMemory;
 use crate::ngx::request::{HeaderName, Request};
 
 pub use purge::purge;
+pub use status::status;
 pub use webhook::{read_webhook, webhook};
 
 static ALLOW: HeaderName = HeaderName::spelled("Allow", "allow");
@@ -33,7 +35,12 @@ fn remove(r: Request<'_>, users: &[String], sessions: &[String]) -> usize {
             .map(|session| zone.purge_session_id(session.as_bytes()));
         users.chain(sessions).sum()
     };
-    MainConf::of(r).zones.iter().map(|zone| from(zone)).sum()
+    let main = MainConf::of(r);
+    let removed = main.zones.iter().map(|zone| from(zone)).sum();
+    if let Some(metrics) = main.counters.get() {
+        metrics.add_purged(removed as u64);
+    }
+    removed
 }
 
 fn is_post(r: Request<'_>) -> bool {

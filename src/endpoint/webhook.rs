@@ -1,10 +1,11 @@
 //! `authgear_webhook`: Authgear's events, by which cached answers become old.
 
+use authgear_metrics::WebhookResult;
 use authgear_session::event;
 use nginx_sys::ngx_int_t;
 
 use super::{is_post, method_not_allowed, remove, TEXT};
-use crate::conf::LocationConf;
+use crate::conf::{LocationConf, MainConf};
 use crate::ngx::body::{BodyError, WhenRead};
 use crate::ngx::pool::NoMemory;
 use crate::ngx::request::Request;
@@ -38,6 +39,7 @@ pub fn read_webhook(r: Request<'_>) -> Result<ngx_int_t, NoMemory> {
     let signature = r.header_in("X-Authgear-Body-Signature").unwrap_or_default();
     // Nothing of the body is looked at before it is known whose it is.
     if !event::verify_signature(secret, &body, signature) {
+        count(r, WebhookResult::BadSignature);
         r.log()
             .warn(format_args!("authgear: webhook with a wrong signature"));
         return r.send(401, TEXT, b"wrong signature\n");
@@ -45,6 +47,7 @@ pub fn read_webhook(r: Request<'_>) -> Result<ngx_int_t, NoMemory> {
     let event = match event::parse(&body) {
         Ok(event) => event,
         Err(error) => {
+            count(r, WebhookResult::Malformed);
             r.log().warn(format_args!(
                 "authgear: webhook with a body that is no event: {error}"
             ));
@@ -52,12 +55,24 @@ pub fn read_webhook(r: Request<'_>) -> Result<ngx_int_t, NoMemory> {
         }
     };
     let purge = event.purge();
+    let result = if purge.is_nothing() {
+        WebhookResult::Ignored
+    } else {
+        WebhookResult::Purged
+    };
+    count(r, result);
     let removed = remove(r, purge.users, purge.sessions);
     let kind = printable(event.kind());
     r.log().info(format_args!(
         "authgear: webhook \"{kind}\" removed {removed} entries"
     ));
     r.send(204, TEXT, b"")
+}
+
+fn count(r: Request<'_>, result: WebhookResult) {
+    if let Some(metrics) = MainConf::of(r).counters.get() {
+        metrics.count_webhook(result);
+    }
 }
 
 /// An event's type for the log: it comes from outside, though signed.

@@ -2,7 +2,7 @@
 //! told, or the client refused.
 
 pub mod access;
-mod context;
+pub mod context;
 mod identity;
 mod refuse;
 mod resolve;

@@ -9,7 +9,7 @@ use authgear_session::require::{judge, Challenge, Decision, Reason, RequestFacts
 use nginx_sys::{ngx_int_t, NGX_HTTP_GET, NGX_HTTP_HEAD};
 
 use super::context::Context;
-use crate::conf::LocationConf;
+use crate::conf::{LocationConf, MainConf};
 use crate::ngx::pool::NoMemory;
 use crate::ngx::request::{HeaderName, Request};
 use crate::resolver::{has_bearer, is_preflight};
@@ -115,6 +115,7 @@ pub fn with_status(
 }
 
 fn note(r: Request<'_>, status: u16, reason: Reason) {
+    MainConf::of(r).counters.count_denial(reason);
     r.log().info(format_args!(
         "authgear: denied with {status}, reason: {reason}"
     ));

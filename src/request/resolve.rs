@@ -327,6 +327,8 @@ impl<'r> Resolving<'r, '_> {
         self.r
             .log()
             .debug(format_args!("authgear: outcome {outcome}, cache {cache}"));
+        let counters = &MainConf::of(self.r).counters;
+        counters.count_request(resolved.outcome, resolved.cache_status);
         self.context.set_resolved(resolved);
         self.r.forget_variables(&MainConf::of(self.r).variables);
     }

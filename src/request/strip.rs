@@ -47,6 +47,9 @@ pub fn enter_location(r: Request<'_>) -> Result<(), NoMemory> {
 }
 
 fn warn(r: Request<'_>, headers: usize) {
+    if let Some(metrics) = MainConf::of(r).counters.get() {
+        metrics.add_forged(headers as u64);
+    }
     if let Some(suppressed) = WARNINGS.pass() {
         r.log().warn(format_args!(
             "authgear: removed {headers} forged identity headers ({suppressed} requests like this \

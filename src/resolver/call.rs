@@ -9,6 +9,7 @@ use authgear_session::response::{Head, Progress, ResponseError, ResponseReader};
 
 use crate::cache::Hold;
 use crate::conf::{KeepAlive, Place, Resolver};
+use crate::metrics::Meter;
 use crate::ngx::log::Log;
 use crate::ngx::request::Request;
 use crate::ngx::upstream::{self, Call, End, Exchange, Servers, Step};
@@ -98,6 +99,7 @@ pub fn start<'r>(
         reader: ResponseReader::new(),
         fault: None,
         retry_statuses: resolver.retry_statuses.clone(),
+        meter: resolver.meter.clone(),
         hold,
         result,
     };
@@ -109,6 +111,7 @@ pub struct Asking {
     reader: ResponseReader,
     fault: Option<ResponseError>,
     retry_statuses: Vec<u16>,
+    meter: Rc<Meter>,
     hold: Option<Hold>,
     /// Given up when the call is over.
     result: Option<Waiting>,
@@ -150,6 +153,7 @@ impl Exchange for Asking {
             (Some(head), None) if complete || head.status != 200 => verdict(head),
             _ => (Err(Failure::Call(end.status)), Vec::new()),
         };
+        self.meter.count_call(&answer, status, end.elapsed);
         if let Some(hold) = self.hold.take() {
             match &answer {
                 Ok(answer) => hold.answer(answer),
