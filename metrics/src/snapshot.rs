@@ -3,9 +3,12 @@
 use crate::labels::{
     CacheStatus, CallResult, DenialReason, RequestOutcome, StatusClass, WebhookResult,
 };
-use crate::layout::{self, slot, BUCKETS};
+use crate::layout::{self, slot, BOUNDS, BUCKETS};
 use crate::metrics::{Metrics, ResolverSlot};
 use crate::negotiate::Format;
+
+/// The module's version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What is in a cache zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,8 +108,22 @@ impl Metrics<'_> {
 }
 
 impl Histogram {
+    /// Each bucket's upper bound and all calls that took no longer.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        BOUNDS
+            .iter()
+            .map(|&(_, bound)| bound)
+            .chain(["+Inf"])
+            .zip(self.cumulative)
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.cumulative[BUCKETS - 1]
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        // exact up to 2^53 ms
+        self.milliseconds as f64 / 1000.0
     }
 }
 
@@ -119,11 +136,5 @@ impl Snapshot {
             Format::Prometheus => self.to_prometheus(),
             Format::OpenMetrics => self.to_openmetrics(),
         }
-    }
-
-    /// One JSON object, with the names of the Prometheus metrics where it can.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        String::from("{}")
     }
 }
