@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod json;
 mod labels;
 mod layout;
 mod metrics;
