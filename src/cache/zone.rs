@@ -4,7 +4,7 @@ use core::cell::OnceCell;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use authgear_cache::{
     Answer, Asker, Attached, Flight, Found, Key, Locked, Lookup, Owner, Policy, Poll, Recovery,
@@ -187,11 +187,14 @@ impl CredentialFacts {
         }
     }
 
-    /// The time from which on no answer about them is used.
+    /// The time from which on no answer about them is used: to the millisecond, as nginx's own
+    /// clock of whole seconds would be up to one too late.
     fn use_until(self) -> Option<Time> {
         self.expires.map(|at| {
-            let left = at.saturating_sub(time::now()).max(0);
-            now().after(Duration::from_secs(left as u64))
+            let at = Duration::from_secs(u64::try_from(at).unwrap_or(0));
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+            let left = at.saturating_sub(since_1970.unwrap_or_default());
+            now().after(left)
         })
     }
 }
