@@ -4,10 +4,10 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::table::{once, parse_time};
+use super::table::once;
 use super::{DirectiveError, LocationConf, MainConf};
 use crate::cache::Zone;
-use crate::ngx::conf::{parse_size, Conf};
+use crate::ngx::conf::{parse_msec, parse_size, Conf};
 use crate::ngx::request::Request;
 use crate::ngx::shm;
 use crate::ngx::value::Value;
@@ -171,7 +171,11 @@ pub fn cache_valid(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), Directi
             return Err(DirectiveError::invalid(args[1], expected));
         }
     };
-    once(place, || parse_time(text))
+    once(place, || {
+        // Zero: such answers are not used again.
+        parse_msec(text)
+            .ok_or_else(|| DirectiveError::invalid(text, "a time, like \"500ms\", \"5s\" or 0"))
+    })
 }
 
 /// Reads `authgear_cache_bypass`.
