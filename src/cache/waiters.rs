@@ -40,6 +40,8 @@ pub enum Waited {
     Failed,
     /// Nobody resolves any more: it is this request's turn.
     Resolve(Hold),
+    /// The cache has nothing to tell any more.
+    Lost,
 }
 
 impl Waiter {
@@ -63,14 +65,16 @@ impl Waiter {
             let mut value = Vec::new();
             let waited = match self.zone.poll(&self.ticket, &self.policy, &mut value) {
                 Some(Poll::Pending) => return self.deadline <= now,
-                Some(Poll::Answered(found)) => decode(&found, &value).map(Waited::Answered),
-                Some(Poll::Failed) => Some(told(&value).map_or(Waited::Failed, Waited::Answered)),
-                Some(Poll::Resolve(flight)) => {
-                    Some(Waited::Resolve(self.credentials.hold(&self.zone, flight)))
+                Some(Poll::Answered(found)) => {
+                    decode(&found, &value).map_or(Waited::Lost, Waited::Answered)
                 }
-                None => None,
+                Some(Poll::Failed) => told(&value).map_or(Waited::Failed, Waited::Answered),
+                Some(Poll::Resolve(flight)) => {
+                    Waited::Resolve(self.credentials.hold(&self.zone, flight))
+                }
+                None => Waited::Lost,
             };
-            *self.result.borrow_mut() = waited;
+            *self.result.borrow_mut() = Some(waited);
             return true;
         }
         self.deadline <= now

@@ -73,7 +73,8 @@ impl<'r> Resolving<'r, '_> {
                 return Ok(Step::Settled);
             }
             Err(failure) => {
-                self.give_up(Question::nothing(resolver), failure, None);
+                let pending = Pending::uncached(Question::nothing(resolver));
+                self.give_up(pending, failure, None);
                 return Ok(Step::Settled);
             }
         };
@@ -101,7 +102,13 @@ impl<'r> Resolving<'r, '_> {
 
         if cache.is_bypassed(self.r) {
             let hold = zone.begin(&key).map(|flight| facts.hold(zone, flight));
-            return self.ask(&inquiry, pending(question, CacheStatus::Bypass), hold);
+            // Without the key: what is in the cache is no answer, even if the resolver fails.
+            let pending = Pending {
+                question,
+                key: None,
+                status: Some(CacheStatus::Bypass),
+            };
+            return self.ask(&inquiry, pending, hold);
         }
         let policy = policy(cache, at_most);
         let mut value = Vec::new();
@@ -109,17 +116,13 @@ impl<'r> Resolving<'r, '_> {
             Some(Lookup::Hit(found)) => {
                 match self.use_found(question, &found, &value, CacheStatus::Hit) {
                     Ok(()) => return Ok(Step::Settled),
-                    Err(again) => {
-                        return self.ask(&inquiry, pending(again, CacheStatus::Miss), None)
-                    }
+                    Err(again) => return self.replace(&inquiry, pending(again, CacheStatus::Miss)),
                 }
             }
             Some(Lookup::Stale(found)) => {
                 match self.use_found(question, &found, &value, CacheStatus::Stale) {
                     Ok(()) => return Ok(Step::Settled),
-                    Err(again) => {
-                        return self.ask(&inquiry, pending(again, CacheStatus::Miss), None)
-                    }
+                    Err(again) => return self.replace(&inquiry, pending(again, CacheStatus::Miss)),
                 }
             }
             Some(Lookup::Refresh(found, flight)) => {
@@ -156,6 +159,19 @@ impl<'r> Resolving<'r, '_> {
             None => (CacheStatus::Miss, None),
         };
         self.ask(&inquiry, pending(question, status), hold)
+    }
+
+    /// Resolves in place of an entry that can't be read.
+    fn replace(&mut self, inquiry: &Inquiry<'r>, pending: Pending) -> Result<Step, NoMemory> {
+        let hold = self.begin_for(inquiry, &pending);
+        self.ask(inquiry, pending, hold)
+    }
+
+    /// A flight that nobody waits for.
+    fn begin_for(&self, inquiry: &Inquiry<'r>, pending: &Pending) -> Option<Hold> {
+        let zone = &LocationConf::of(self.r).cache()?.zone;
+        let flight = zone.begin(pending.key.as_ref()?)?;
+        Some(inquiry.credential_facts().hold(zone, flight))
     }
 
     fn ask(
@@ -225,6 +241,7 @@ impl<'r> Resolving<'r, '_> {
                 Ok(Step::Settled)
             }
             Some(Waited::Resolve(hold)) => self.ask_after_waiting(pending, Some(hold)),
+            Some(Waited::Lost) => self.ask_after_waiting(pending, None),
             None if waiter.is_waiting() => {
                 self.context.progress = Progress::Waits(waiter, pending);
                 Ok(Step::Waiting)
@@ -245,12 +262,7 @@ impl<'r> Resolving<'r, '_> {
     ) -> Result<Step, NoMemory> {
         match Inquiry::prepare(self.r, self.resolver) {
             Ok(Some(inquiry)) => {
-                let cache = LocationConf::of(self.r).cache();
-                let hold = hold.or_else(|| {
-                    let (zone, key) = (&cache?.zone, pending.key?);
-                    let flight = zone.begin(&key)?;
-                    Some(inquiry.credential_facts().hold(zone, flight))
-                });
+                let hold = hold.or_else(|| self.begin_for(&inquiry, &pending));
                 self.ask(&inquiry, pending, hold)
             }
             // The request has not lost its credentials while it waited.
@@ -263,26 +275,24 @@ impl<'r> Resolving<'r, '_> {
     }
 
     /// No answer: an old one may do.
-    fn fall_back(&mut self, pending: Pending, failure: Failure, call: Option<CallFacts>) {
-        let Pending { question, key, .. } = pending;
-        if let (Some(cache), Some(key)) = (LocationConf::of(self.r).cache(), key) {
+    fn fall_back(&mut self, mut pending: Pending, failure: Failure, call: Option<CallFacts>) {
+        if let (Some(cache), Some(key)) = (LocationConf::of(self.r).cache(), pending.key) {
             let mut value = Vec::new();
             if let Some(found) = cache.zone.stale(&key, &cache.policy, &mut value) {
-                let log = self.r.log();
-                match self.use_found(question, &found, &value, CacheStatus::Stale) {
+                match self.use_found(pending.question, &found, &value, CacheStatus::Stale) {
                     Ok(()) => {
-                        let then = "using a stale answer";
+                        let (log, then) = (self.r.log(), "using a stale answer");
                         log.error(format_args!("authgear: resolver {failure}, {then}"));
+                        return;
                     }
-                    Err(question) => self.give_up(question, failure, call),
+                    Err(question) => pending.question = question,
                 }
-                return;
             }
         }
-        self.give_up(question, failure, call);
+        self.give_up(pending, failure, call);
     }
 
-    fn give_up(&mut self, question: Question, failure: Failure, call: Option<CallFacts>) {
+    fn give_up(&mut self, pending: Pending, failure: Failure, call: Option<CallFacts>) {
         let then = match self.resolver.on_error {
             OnError::Deny => "denying",
             OnError::Anonymous => "going on without a session",
@@ -293,10 +303,11 @@ impl<'r> Resolving<'r, '_> {
             Failure::Others => log.info(format_args!("authgear: resolver {failure}, {then}")),
             _ => log.error(format_args!("authgear: resolver {failure}, {then}")),
         }
-        self.context.progress = Progress::Answered(question);
+        self.context.progress = Progress::Answered(pending.question);
         self.settle(Resolved {
             outcome: Some(Outcome::Error),
             call,
+            cache_status: pending.status,
             ..Resolved::default()
         });
     }
