@@ -324,7 +324,14 @@ impl Prepared {
             let suppressions = Path::new(env!("CARGO_MANIFEST_DIR")).join("valgrind.supp");
             let mut command = Command::new("valgrind");
             command
-                .args(["--quiet", "--trace-children=yes", "--num-callers=30"])
+                .args([
+                    "--quiet",
+                    "--trace-children=yes",
+                    "--num-callers=30",
+                    "--leak-check=full",
+                    "--show-leak-kinds=definite",
+                    "--errors-for-leak-kinds=definite",
+                ])
                 .arg(format!("--suppressions={}", suppressions.display()))
                 .arg(format!(
                     "--log-file={}",
