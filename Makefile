@@ -3,6 +3,7 @@
 NGINX_VERSION ?= 1.18.0
 DEBUG ?= 1
 GLIBC ?=
+DEBIAN ?= bullseye bookworm
 CARGO ?= cargo
 # Without the job slots of make, which cargo is not handed.
 RUN_CARGO := env -u MAKEFLAGS $(CARGO)
@@ -38,14 +39,16 @@ help:
 	@echo 'make demo        build all and show what the app behind nginx sees; KEEP=1 leaves it running'
 	@echo 'make test        all tests on one nginx: test-unit and test-nginx'
 	@echo 'make test-all    all tests on every nginx'
-	@echo 'make test-debian integration tests on the nginx packages of Debian 11 and 12'
+	@echo 'make test-debian integration tests on the nginx packages of Debian'
 	@echo 'make lint        format, clippy, shellcheck'
 	@echo 'make clean       remove what was built, but not what was downloaded'
 	@echo
 	@echo 'NGINX_VERSION=$(NGINX_VERSION)     or $(filter-out $(NGINX_VERSION),$(VERSIONS))'
-	@echo 'NGINX_SOURCE_DIR=        a source tree of your own, configured --with-compat, instead of NGINX_VERSION'
-	@echo 'GLIBC=                   for module: the oldest glibc it is to run on, say 2.28; in build/nginx-VERSION/glibc-2.28/'
-	@echo 'DEBUG=0                  without --with-debug, for benchmarks; in build/nginx-VERSION-nodebug/'
+	@echo 'NGINX_SOURCE_DIR=DIR     instead: a source tree of your own, configured, and built if it is to be tested'
+	@echo 'GLIBC=2.28               for module: the oldest glibc it is to run on; goes to glibc-2.28/ in that directory'
+	@echo 'OUT=DIR                  for module: another directory than build/nginx-VERSION/'
+	@echo 'DEBUG=0                  nginx without --with-debug, for benchmarks; in build/nginx-VERSION-nodebug/'
+	@echo 'DEBIAN="$(DEBIAN)"  for test-debian: the releases'
 
 deps:
 	@scripts/deps.sh
@@ -57,7 +60,7 @@ module: $(CONFIGURED)
 
 ifdef NGINX_SOURCE_DIR
 $(CONFIGURED):
-	$(error $(SOURCE) is not configured: run ./configure --with-compat there first)
+	$(error $(SOURCE) is not configured: run ./configure there, --with-compat if your nginx has it)
 $(NGINX):
 	$(error $(NGINX) is missing: run make in $(SOURCE) first)
 else
@@ -72,10 +75,10 @@ test: deps
 	@$(MAKE) --no-print-directory test-nginx
 
 test-unit:
-	$(RUN_CARGO) test -p authgear-session -p authgear-cache -p authgear-resolver-double
+	$(RUN_CARGO) test --no-fail-fast -p authgear-session -p authgear-cache -p authgear-resolver-double
 
 test-nginx: nginx module
-	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(MODULE) $(RUN_CARGO) test -p authgear-integration
+	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(MODULE) $(RUN_CARGO) test --no-fail-fast -p authgear-integration
 
 # A version whose source cannot be had here is named at the end, and is no failure.
 test-all: deps
@@ -92,8 +95,7 @@ test-all: deps
 	[ -z "$$skipped" ] || echo "not tested, for want of their source:$$skipped"
 
 test-debian:
-	scripts/test-debian-nginx.sh bullseye
-	scripts/test-debian-nginx.sh bookworm
+	@for suite in $(DEBIAN); do scripts/test-debian-nginx.sh $$suite || exit 1; done
 
 lint: deps $(CONFIGURED)
 	$(RUN_CARGO) fmt --all --check

@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# debian.sh SUITE DIRECTORY PACKAGE...
+# debian.sh [--only] SUITE DIRECTORY PACKAGE...
 #
-# Unpacks PACKAGEs of a Debian release, with all they depend on, into DIRECTORY. From the mirror that apt is
-# configured with, with Debian's signatures checked; nothing is installed, no root is needed.
+# Unpacks PACKAGEs of a Debian release into DIRECTORY, with all that they depend on unless --only is said. From the
+# mirror that apt is configured with, with Debian's signatures checked; nothing is installed, no root is needed.
 set -euo pipefail
 
+action=(--yes --no-install-recommends --download-only install)
+if [ "$1" = --only ]; then
+    action=(download)
+    shift
+fi
 suite=$1 directory=$2
 shift 2
 
@@ -50,10 +55,10 @@ options=(
     -o Acquire::Retries=2
 )
 echo "debian: unpacking $* of $suite" >&2
-{
-    apt-get "${options[@]}" --error-on=any update &&
-        apt-get "${options[@]}" --yes --no-install-recommends --download-only install "$@"
-} >"$apt/log" 2>&1 || {
+(
+    cd "$apt/cache/archives"
+    apt-get "${options[@]}" --error-on=any update && apt-get "${options[@]}" "${action[@]}" "$@"
+) >"$apt/log" 2>&1 || {
     tail -n 20 "$apt/log" >&2
     exit 1
 }

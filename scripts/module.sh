@@ -16,9 +16,10 @@ if [ -n "$glibc" ]; then
     # Rust's library uses gettid (glibc 2.30) where there is one. 0 tells it that there is none.
     cargo+=(-C "link-arg=-Wl,--defsym=gettid=0")
 fi
-NGINX_SOURCE_DIR=$source CARGO_TARGET_DIR=$directory/target "${cargo[@]}"
+target=${CARGO_TARGET_DIR:-$directory/target}
+NGINX_SOURCE_DIR=$source CARGO_TARGET_DIR=$target "${cargo[@]}"
 
-built=$directory/target/release/libngx_http_authgear_module.so
+built=$target/release/libngx_http_authgear_module.so
 if [ -n "$glibc" ]; then
     newest=$(objdump -T "$built" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1)
     if [ "$(printf '%s\n' "$newest" "$glibc" | sort -V | tail -n 1)" != "$glibc" ]; then
