@@ -184,6 +184,7 @@ impl CredentialFacts {
             zone: zone.clone(),
             flight: Some(flight),
             credentials: self,
+            purpose: Purpose::Request,
         }
     }
 
@@ -204,14 +205,31 @@ pub struct Hold {
     zone: Rc<Zone>,
     flight: Option<Flight>,
     credentials: CredentialFacts,
+    purpose: Purpose,
+}
+
+/// What a flight is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A request has no answer yet.
+    Request,
+    /// An answer in use is to be made new.
+    Refresh,
 }
 
 impl Hold {
+    /// The same, for a refresh.
+    pub fn to_refresh(mut self) -> Hold {
+        self.purpose = Purpose::Refresh;
+        self
+    }
+
     /// Ends the flight with the resolver's answer.
     pub fn answer(mut self, answer: &answer::Answer) {
         let Some(flight) = self.flight.take() else {
             return;
         };
+        let facts = self.credentials;
         let evicted = match answer {
             answer::Answer::Valid(session) => {
                 let mut value = vec![0; session.encoded_len()];
@@ -219,14 +237,29 @@ impl Hold {
                 let answer = Answer::Valid {
                     value: &value,
                     user: UserTag::new(tag(session.user_id())),
-                    session: Some(SessionTag::new(self.credentials.session)),
-                    use_until: self.credentials.use_until(),
+                    session: Some(SessionTag::new(facts.session)),
+                    use_until: facts.use_until(),
                 };
                 self.settle(flight, answer)
             }
             answer::Answer::Invalid => self.settle(flight, Answer::Invalid { value: b"" }),
             // Authgear says this also when its database fails: tell those who wait, store nothing.
-            answer::Answer::None => self.tell(flight, NO_SESSION),
+            // It is no failure either, which would make an old answer of a session that has ended
+            // do; but there is no point in trying to refresh that with each request.
+            answer::Answer::None if self.purpose == Purpose::Refresh => {
+                self.tell(flight, NO_SESSION);
+                None
+            }
+            answer::Answer::None => {
+                let answer = Answer::Valid {
+                    value: NO_SESSION,
+                    user: UserTag::new(tag(b"")),
+                    session: Some(SessionTag::new(facts.session)),
+                    // So that it is told and not stored.
+                    use_until: Some(Time::from_millis(0)),
+                };
+                self.settle(flight, answer)
+            }
         };
         self.zone.mention_full(evicted);
     }
@@ -247,10 +280,9 @@ impl Hold {
         evicted.flatten()
     }
 
-    fn tell(&self, flight: Flight, words: &[u8]) -> Option<authgear_cache::Evicted> {
+    fn tell(&self, flight: Flight, words: &[u8]) {
         self.zone.step(|zone| zone.fail(flight, words));
         waiters::look_again();
-        None
     }
 }
 
@@ -264,18 +296,19 @@ impl Drop for Hold {
 }
 
 /// What those who wait are told when there is no session.
-const NO_SESSION: &[u8] = b"none";
+const NO_SESSION: &[u8] = b"none"; // too short for a session
 /// What those who wait are told when the resolver failed.
 const FAILED: &[u8] = b"error";
 
-/// What a flight without a stored answer came to.
+/// What a flight without an answer came to.
 pub fn told(words: &[u8]) -> Option<answer::Answer> {
     (words == NO_SESSION).then_some(answer::Answer::None)
 }
 
-/// The answer of an entry.
+/// The answer of an entry, or one that was only told.
 pub fn decode(found: &Found, value: &[u8]) -> Option<answer::Answer> {
     match found.validity {
+        Validity::Valid if value == NO_SESSION => Some(answer::Answer::None),
         Validity::Valid => answer::Session::decode(value).map(answer::Answer::Valid),
         Validity::Invalid => Some(answer::Answer::Invalid),
     }
