@@ -42,15 +42,32 @@ pub fn cache_key(
     forwarded_host: Option<&[u8]>,
     credentials: &Credentials,
 ) -> Key {
-    let mut parts = Parts(Sha256::new());
-    parts.add(Part::Url, Some(url));
-    parts.add(Part::Host, Some(host));
-    parts.add(Part::ForwardedHost, forwarded_host);
-    parts.add(Part::Bearer, credentials.bearer());
-    for kind in CookieKind::ALL {
-        parts.add(Part::cookie(kind), credentials.cookie(kind));
+    KeyPrefix::new(url, host, forwarded_host).key(credentials)
+}
+
+/// The part of a key that does not depend on the credentials, hashed once where it is known at start.
+#[derive(Clone)]
+pub struct KeyPrefix(Sha256);
+
+impl KeyPrefix {
+    /// Where a resolver request goes: see [`cache_key`].
+    pub fn new(url: &[u8], host: &[u8], forwarded_host: Option<&[u8]>) -> KeyPrefix {
+        let mut parts = Parts::new(Sha256::new());
+        parts.add(Part::Url, Some(url));
+        parts.add(Part::Host, Some(host));
+        parts.add(Part::ForwardedHost, forwarded_host);
+        KeyPrefix(parts.pad())
     }
-    Key(parts.0.finalize().into())
+
+    /// The key of a request with these credentials.
+    pub fn key(&self, credentials: &Credentials) -> Key {
+        let mut parts = Parts::new(self.0.clone());
+        parts.add(Part::Bearer, credentials.bearer());
+        for kind in CookieKind::ALL {
+            parts.add(Part::cookie(kind), credentials.cookie(kind));
+        }
+        Key(parts.hash.finalize().into())
+    }
 }
 
 /// What a part is; written before it, so that an absent part cannot be mistaken for another.
@@ -76,15 +93,36 @@ impl Part {
     }
 }
 
-struct Parts(Sha256);
+/// SHA-256's block, in octets.
+const BLOCK: usize = 64;
+
+struct Parts {
+    hash: Sha256,
+    len: usize,
+}
 
 impl Parts {
+    fn new(hash: Sha256) -> Parts {
+        Parts { hash, len: 0 }
+    }
+
     fn add(&mut self, part: Part, value: Option<&[u8]>) {
         if let Some(value) = value {
-            self.0.update([part as u8]);
-            self.0.update((value.len() as u64).to_le_bytes());
-            self.0.update(value);
+            let len = (value.len() as u64).to_le_bytes();
+            let mut head = [part as u8; 9];
+            head[1..].copy_from_slice(&len);
+            self.hash.update(head);
+            self.hash.update(value);
+            self.len += head.len() + value.len();
         }
+    }
+
+    /// Fills the block with zeros, of which no part begins with one, so that what follows costs only
+    /// its own blocks.
+    fn pad(mut self) -> Sha256 {
+        let zeros = [0; BLOCK];
+        self.hash.update(&zeros[..(BLOCK - self.len % BLOCK) % BLOCK]);
+        self.hash
     }
 }
 
@@ -225,6 +263,9 @@ mod tests {
         ] {
             layout.extend([part, 1, 0, 0, 0, 0, 0, 0, 0]);
             layout.extend(value.bytes());
+            if part == 3 {
+                layout.resize(BLOCK, 0);
+            }
         }
         let cookie = "session=s; app_access_token=b; app_session=a";
         assert_eq!(

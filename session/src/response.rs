@@ -5,6 +5,7 @@
 //! answer itself is not in doubt, ends the connection.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
 use crate::answer::{Answer, AnswerBuilder, AnswerError};
 
@@ -142,9 +143,14 @@ impl ResponseReader {
 
     /// Returns the bytes used, 0 if the head is not all there.
     fn read_head(&mut self, input: &[u8]) -> Result<usize, ResponseError> {
-        let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
-        let mut response = httparse::Response::new(&mut headers);
-        let used = match response.parse(input) {
+        let mut headers = [const { MaybeUninit::uninit() }; MOST_HEADERS];
+        let mut response = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        let used = match parser.parse_response_with_uninit_headers(
+            &mut response,
+            input,
+            &mut headers,
+        ) {
             Ok(httparse::Status::Complete(used)) => used,
             Ok(httparse::Status::Partial) => return Ok(0),
             Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooManyHeaders),

@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use authgear_session::credentials::CookieNames;
+use authgear_session::key::KeyPrefix;
 
-use super::{LocationConf, MainConf, OnError, Resolve, Resolver};
+use super::{LocationConf, MainConf, OnError, Resolve, Resolver, SetHeader, Target};
 use crate::ngx::conf::Conf;
 use crate::ngx::module::module;
 use crate::ngx::pool::ngx_str;
 use crate::ngx::upstream::private_group;
-use crate::resolver::Asking;
+use crate::resolver::{key_prefix, Asking};
 
 const TIMEOUT_MS: u64 = 5_000;
 const KEEPALIVE: usize = 32;
@@ -65,7 +66,7 @@ impl LocationConf {
         &self,
         cf: &Conf<'_>,
         main: &mut MainConf,
-        target: Rc<super::Target>,
+        target: Rc<Target>,
     ) -> Result<Rc<Resolver>, String> {
         let next = self.next_upstream.clone().unwrap_or_default();
         let most = self.keepalive.unwrap_or(KEEPALIVE);
@@ -88,10 +89,12 @@ impl LocationConf {
             .unwrap_or(unsafe { nginx_sys::ngx_pagesize });
         upstream.module = ngx_str(b"authgear");
 
+        let set_headers = self.set_headers.clone().unwrap_or_default();
         let mut shared = Rc::new(Resolver {
             group: private_group::<Asking>(target.host()),
+            key_prefix: constant_key_prefix(&target, &set_headers),
             target,
-            set_headers: self.set_headers.clone().unwrap_or_default(),
+            set_headers,
             cookie_names: self.cookie_names.clone().ok_or("no cookie names")?,
             retry_statuses: next.statuses,
             upstream,
@@ -105,6 +108,24 @@ impl LocationConf {
         }
         Ok(shared)
     }
+}
+
+/// The cache's key as far as no variable decides it.
+fn constant_key_prefix(target: &Target, set_headers: &[SetHeader]) -> Option<KeyPrefix> {
+    let Target::Fixed { place, .. } = target else {
+        return None;
+    };
+    let constant = |name: &str| match set_headers.iter().find(|h| h.is(name)) {
+        Some(header) => header.value.constant().map(Some),
+        None => Some(None),
+    };
+    let host = constant("Host")?.filter(|host| !host.is_empty());
+    let forwarded_host = constant("X-Forwarded-Host")?;
+    Some(key_prefix(
+        place,
+        host.unwrap_or(&place.host_header),
+        forwarded_host,
+    ))
 }
 
 /// nginx's merge callback.

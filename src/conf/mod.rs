@@ -13,6 +13,7 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use authgear_session::credentials::CookieNames;
+use authgear_session::key::KeyPrefix;
 use nginx_sys::{ngx_http_upstream_conf_t, ngx_http_upstream_srv_conf_t};
 
 use crate::cache::Zone;
@@ -111,6 +112,8 @@ pub struct Resolver {
     pub set_headers: Rc<Vec<SetHeader>>,
     /// The names of Authgear's cookies.
     pub cookie_names: Rc<CookieNames>,
+    /// The constant part of the cache's key, where all that it depends on is known at start.
+    pub key_prefix: Option<KeyPrefix>,
     /// Statuses that let the next server be tried.
     pub retry_statuses: Vec<u16>,
     /// Timeouts and the like for nginx's upstream code.

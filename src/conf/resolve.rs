@@ -235,6 +235,11 @@ impl SetHeader {
             value: Value::compile(cf, value)?,
         })
     }
+
+    /// Whether it sets this field.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
 }
 
 /// `authgear_next_upstream`.

@@ -69,20 +69,29 @@ impl<'p> Pool<'p> {
 
     /// A copy of `bytes` in the pool.
     pub fn copy(self, bytes: &[u8]) -> Result<&'p [u8], NoMemory> {
-        let to = self.bytes(bytes.len())?;
-        to.copy_from_slice(bytes);
-        Ok(to)
+        self.concat(&[bytes])
     }
 
     /// The pieces joined, in the pool.
     pub fn concat(self, pieces: &[&[u8]]) -> Result<&'p [u8], NoMemory> {
-        let to = self.bytes(pieces.iter().map(|p| p.len()).sum())?;
-        let mut at = 0;
-        for piece in pieces {
-            to[at..at + piece.len()].copy_from_slice(piece);
-            at += piece.len();
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        if len == 0 {
+            return Ok(&[]);
         }
-        Ok(to)
+        // SAFETY: the pool is valid.
+        let start = unsafe { ngx_pnalloc(self.as_ptr(), len) }.cast::<u8>();
+        if start.is_null() {
+            return Err(NoMemory);
+        }
+        // SAFETY: `len` bytes at `start` are ours for the pool's life; the pieces fill them all.
+        unsafe {
+            let mut to = start;
+            for piece in pieces {
+                to.copy_from_nonoverlapping(piece.as_ptr(), piece.len());
+                to = to.add(piece.len());
+            }
+            Ok(slice::from_raw_parts(start, len))
+        }
     }
 
     /// Moves `value` into the pool, which drops it when it is destroyed.

@@ -33,6 +33,10 @@ pub fn handle(r: Request<'_>, phase: Phase) -> Result<ngx_int_t, NoMemory> {
         return without_resolver(r, conf, phase);
     };
     let context = Context::start(r)?;
+    if phase == Phase::Precontent && context.passed_in == Some(location(r)) {
+        return Ok(DECLINED);
+    }
+    context.passed_in = None;
     let mut resolving = Resolving {
         r,
         context,
@@ -42,6 +46,11 @@ pub fn handle(r: Request<'_>, phase: Phase) -> Result<ngx_int_t, NoMemory> {
         return Ok(AGAIN);
     }
     enforce(resolving, phase)
+}
+
+/// The request's location, as a number to compare.
+fn location(r: Request<'_>) -> usize {
+    core::ptr::from_ref(LocationConf::of(r)) as usize
 }
 
 /// A location that resolves nothing.
@@ -98,6 +107,7 @@ fn enforce(mut resolving: Resolving<'_, '_>, phase: Phase) -> Result<ngx_int_t, 
             return refuse::refuse(r, context, decision);
         }
         identity::pass(r, context)?;
+        context.passed_in = Some(location(r));
         // A met requirement is reason enough for `satisfy any`; a preflight has met none.
         return match requirements {
             Some(_) if session.is_some() => Ok(OK),

@@ -29,6 +29,8 @@ pub struct Context {
     pub identity_passed: bool,
     /// `$authgear_deny_reason`
     pub denied: Option<Reason>,
+    /// The location in which the access phase has let the request pass, as a number.
+    pub passed_in: Option<usize>,
     /// A refusal on a cached answer was judged again on a fresh one.
     pub judged_again: bool,
     /// Set-Cookie headers that come from the resolver, not from the app.
@@ -216,6 +218,7 @@ impl Context {
                         received: Vec::new(),
                         identity_passed: false,
                         denied: None,
+                        passed_in: None,
                         judged_again: false,
                         relayed: Vec::new(),
                     },

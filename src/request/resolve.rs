@@ -93,7 +93,7 @@ impl<'r> Resolving<'r, '_> {
         at_most: Option<Duration>,
     ) -> Result<Step, NoMemory> {
         let (zone, key) = (&cache.zone, inquiry.key());
-        let facts = inquiry.credential_facts();
+        let facts = || inquiry.credential_facts();
         let pending = |question, status| Pending {
             question,
             key: Some(key),
@@ -101,7 +101,7 @@ impl<'r> Resolving<'r, '_> {
         };
 
         if cache.is_bypassed(self.r) {
-            let hold = zone.begin(&key).map(|flight| facts.hold(zone, flight));
+            let hold = zone.begin(&key).map(|flight| facts().hold(zone, flight));
             // Without the key: what is in the cache is no answer, even if the resolver fails.
             let pending = Pending {
                 question,
@@ -126,7 +126,7 @@ impl<'r> Resolving<'r, '_> {
                 }
             }
             Some(Lookup::Refresh(found, flight)) => {
-                let hold = facts.hold(zone, flight);
+                let hold = facts().hold(zone, flight);
                 match self.use_found(question, &found, &value, CacheStatus::Refresh) {
                     Ok(()) => {
                         if let Err(failure) = inquiry.refresh(hold.to_refresh()) {
@@ -144,7 +144,7 @@ impl<'r> Resolving<'r, '_> {
             Some(Lookup::Wait(ticket)) => {
                 let suspended = self.r.suspend()?;
                 let timeout = cache.lock_timeout_ms;
-                let waiter = wait(zone, ticket, policy, facts, timeout, suspended);
+                let waiter = wait(zone, ticket, policy, facts(), timeout, suspended);
                 let pending = pending(question, CacheStatus::Wait);
                 self.context.progress = Progress::Waits(waiter, pending);
                 return Ok(Step::Waiting);
@@ -154,7 +154,7 @@ impl<'r> Resolving<'r, '_> {
                     Absence::Missing => CacheStatus::Miss,
                     Absence::Expired => CacheStatus::Expired,
                 };
-                (status, Some(facts.hold(zone, flight)))
+                (status, Some(facts().hold(zone, flight)))
             }
             None => (CacheStatus::Miss, None),
         };

@@ -54,7 +54,7 @@ impl<'r> Inquiry<'r> {
 
     /// The cache's key of its answer.
     pub fn key(&self) -> Key {
-        Key::new(*key(self.place, &self.credentials, &self.changes).as_bytes())
+        Key::new(*key(self.resolver, self.place, &self.credentials, &self.changes).as_bytes())
     }
 
     /// What the cache must know of the credentials.

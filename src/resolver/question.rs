@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use authgear_session::credentials::Credentials;
-use authgear_session::key::{cache_key, Key};
+use authgear_session::key::{Key, KeyPrefix};
 
 use super::request::{credentials, Changes};
 use crate::conf::{Place, Resolver};
@@ -42,7 +42,7 @@ impl Question {
         changes: &Changes<'_>,
     ) -> Question {
         let asked = match resolver.has_variables() {
-            true => Asked::Evaluated(key(place, credentials, changes)),
+            true => Asked::Evaluated(key(resolver, place, credentials, changes)),
             false => Asked::AsConfigured,
         };
         Question {
@@ -66,19 +66,32 @@ impl Question {
 }
 
 /// The key of an answer to the question as sent.
-pub fn key<'r>(place: &'r Place, credentials: &Credentials<'_>, changes: &Changes<'r>) -> Key {
+pub fn key<'r>(
+    resolver: &Resolver,
+    place: &'r Place,
+    credentials: &Credentials<'_>,
+    changes: &Changes<'r>,
+) -> Key {
+    if let Some(prefix) = &resolver.key_prefix {
+        return prefix.key(credentials);
+    }
+    let host = changes.host(place);
+    key_prefix(place, host, changes.get("X-Forwarded-Host")).key(credentials)
+}
+
+/// The part of a key that says whom was asked, for which project.
+pub fn key_prefix(place: &Place, host: &[u8], forwarded_host: Option<&[u8]>) -> KeyPrefix {
     let mut url = place.schema().to_vec();
     url.extend_from_slice(&place.host_header);
     // Of a unix socket the Host header does not tell which.
     url.extend_from_slice(&place.host);
     url.extend_from_slice(&place.uri);
-    let host = changes.host(place);
-    cache_key(&url, host, changes.get("X-Forwarded-Host"), credentials)
+    KeyPrefix::new(&url, host, forwarded_host)
 }
 
 fn key_now(r: Request<'_>, resolver: &Resolver) -> Option<Key> {
     let changes = Changes::evaluate(r, &resolver.set_headers).ok()?;
     let credentials = credentials(r, resolver, &changes);
     let (_, place) = resolver.target.servers(r).ok()?;
-    (!credentials.is_empty()).then(|| key(place, &credentials, &changes))
+    (!credentials.is_empty()).then(|| key(resolver, place, &credentials, &changes))
 }
