@@ -16,6 +16,7 @@ const BITS: &[(&str, &str)] = &[
     ("ngx_http_request_t", "internal"),
     ("ngx_http_request_t", "filter_finalize"),
     ("ngx_http_request_t", "error_page"),
+    ("ngx_http_request_t", "expect_tested"),
     ("ngx_http_upstream_t", "keepalive"),
     ("ngx_http_upstream_t", "request_body_sent"),
     ("ngx_http_upstream_t", "ssl"),

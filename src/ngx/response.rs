@@ -5,7 +5,7 @@ use nginx_sys::{
     ngx_http_send_response, ngx_int_t,
 };
 
-use super::bits::REQUEST_ERROR_PAGE;
+use super::bits::{REQUEST_ERROR_PAGE, REQUEST_EXPECT_TESTED};
 use super::pool::{ngx_str, NoMemory};
 use super::request::{HeaderName, Request};
 use super::status::DONE;
@@ -36,12 +36,16 @@ impl<'r> Request<'r> {
 
     /// Sends a whole response from a phase before the content phase, and ends the request. The
     /// handler must return at once with the code given, touching the request no more.
+    ///
+    /// As nginx's own pages, it is sent without asking for the body of an `Expect: 100-continue`.
     pub fn respond(
         self,
         status: u16,
-        content_type: &'static str,
+        content_type: &'r str,
         body: &[u8],
     ) -> Result<ngx_int_t, NoMemory> {
+        // SAFETY: a valid request.
+        unsafe { REQUEST_EXPECT_TESTED.set(self.as_ptr(), true) };
         let rc = self.send(status, content_type, body)?;
         self.finalize(rc);
         Ok(DONE)
@@ -57,7 +61,7 @@ impl<'r> Request<'r> {
     pub fn send(
         self,
         status: u16,
-        content_type: &'static str,
+        content_type: &'r str,
         body: &[u8],
     ) -> Result<ngx_int_t, NoMemory> {
         let value = self.pool().zeroed::<ngx_http_complex_value_t>()?;
@@ -75,6 +79,17 @@ impl<'r> Request<'r> {
         // SAFETY: the element lives in the request's list.
         unsafe { (*self.as_ptr()).headers_out.location = element.as_ptr() };
         Ok(())
+    }
+
+    /// The status that the access phase ends with when we refuse with this one: with `satisfy any`,
+    /// the 401 of another module stands.
+    pub fn refused_with(self, status: u16) -> u16 {
+        // SAFETY: a plain field of a valid request.
+        let before = unsafe { (*self.as_ptr()).access_code };
+        match status {
+            403 if before == 401 => 401,
+            _ => status,
+        }
     }
 
     /// Adds a challenge to a 401.

@@ -70,7 +70,7 @@ pub fn refuse(
             };
             context.denied = Some(reason);
             note(r, 302, reason);
-            r.push_header_out(&CACHE_CONTROL, b"no-store")?;
+            forbid_storing(r)?;
             r.set_location(url)?;
             Ok(302)
         }
@@ -89,17 +89,22 @@ pub fn with_status(
     reason: Reason,
     challenge: Option<Challenge>,
 ) -> Result<ngx_int_t, NoMemory> {
+    let status = r.refused_with(status);
     context.denied = Some(reason);
     note(r, status, reason);
-    r.push_header_out(&CACHE_CONTROL, b"no-store")?;
+    forbid_storing(r)?;
     if let Some(challenge) = challenge {
-        r.push_challenge(&challenge.to_string())?;
+        let challenge = challenge.to_string();
+        if !has_header_out(r, b"www-authenticate", challenge.as_bytes()) {
+            r.push_challenge(&challenge)?;
+        }
     }
     if r.has_error_page(status) {
         return Ok(status as ngx_int_t);
     }
     let accept = r.joined_header_in("Accept")?;
-    match body_format(accept, r.header_in("Content-Type")) {
+    let content_type = r.header_in("Content-Type");
+    match body_format(accept, content_type) {
         BodyFormat::Html => Ok(status as ngx_int_t),
         BodyFormat::ProblemJson => {
             let body = problem_json(status, reason);
@@ -109,9 +114,32 @@ pub fn with_status(
             let code = grpc_status(status).to_string();
             r.push_header_out(&GRPC_STATUS, code.as_bytes())?;
             r.push_header_out(&GRPC_MESSAGE, grpc_message(reason).as_bytes())?;
-            r.respond(200, "application/grpc", b"")
+            r.respond(200, grpc_type(content_type), b"")
         }
     }
+}
+
+/// The client's kind of gRPC, without parameters.
+fn grpc_type(content_type: Option<&[u8]>) -> &str {
+    let is_in_type = |b: &u8| b.is_ascii_alphanumeric() || b"/+-._".contains(b);
+    content_type
+        .and_then(|value| value.split(|b| matches!(b, b';' | b' ' | b'\t')).next())
+        .filter(|kind| kind.iter().all(is_in_type))
+        .and_then(|kind| core::str::from_utf8(kind).ok())
+        .unwrap_or("application/grpc")
+}
+
+/// A refusal is never stored. An `error_page` may lead to a location that refuses again.
+fn forbid_storing(r: Request<'_>) -> Result<(), NoMemory> {
+    if !has_header_out(r, b"cache-control", b"no-store") {
+        r.push_header_out(&CACHE_CONTROL, b"no-store")?;
+    }
+    Ok(())
+}
+
+fn has_header_out(r: Request<'_>, name: &[u8], value: &[u8]) -> bool {
+    r.headers_out()
+        .any(|(_, header)| header.name.eq_ignore_ascii_case(name) && header.value == value)
 }
 
 fn note(r: Request<'_>, status: u16, reason: Reason) {
