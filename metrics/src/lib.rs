@@ -30,6 +30,8 @@ mod layout;
 mod metrics;
 mod negotiate;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use labels::{CacheStatus, CallResult, DenialReason, RequestOutcome, WebhookResult};
