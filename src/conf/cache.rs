@@ -139,6 +139,12 @@ pub fn cache_zone(main: &mut MainConf, cf: &Conf<'_>) -> Result<(), DirectiveErr
             "makes zone \"{name}\" twice"
         )));
     }
+    if shm::running_size(cf, name).is_some_and(|running| running != size) {
+        let name = String::from_utf8_lossy(name);
+        cf.warn(format_args!(
+            "authgear: zone \"{name}\" has another size than before and starts empty"
+        ));
+    }
     let zone = Rc::new(Zone::new(name));
     shm::add(cf, name, size, NonNull::from(&*zone))?;
     main.zones.push(zone);

@@ -15,7 +15,7 @@ use nginx_sys::{
 use super::conf::Conf;
 use super::guard::guard;
 use super::module::module;
-use super::pool::{ngx_str, NoMemory};
+use super::pool::{bytes, ngx_str, NoMemory};
 use super::status::{ERROR, OK};
 
 /// The part of a zone that is ours, and its mutex. Lives as long as the configuration that asked
@@ -73,6 +73,26 @@ pub fn add<A: Attach>(
         zone.data = owner.as_ptr().cast();
     }
     Ok(())
+}
+
+/// The size of the zone of this name that nginx runs with, before this configuration.
+pub fn running_size(cf: &Conf<'_>, name: &[u8]) -> Option<usize> {
+    // SAFETY: the old cycle is valid, and its list is empty at nginx's start. Names are as long as
+    // they say.
+    unsafe {
+        let old = (*(*cf.as_ptr()).cycle).old_cycle.as_ref()?;
+        let mut part = ptr::from_ref(&old.shared_memory.part);
+        while let Some(zones) = part.as_ref() {
+            if !zones.elts.is_null() {
+                let zones = slice::from_raw_parts(zones.elts.cast::<ngx_shm_zone_t>(), zones.nelts);
+                if let Some(zone) = zones.iter().find(|zone| bytes(zone.shm.name) == name) {
+                    return Some(zone.shm.size);
+                }
+            }
+            part = zones.next;
+        }
+        None
+    }
 }
 
 unsafe extern "C" fn init<A: Attach>(zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> ngx_int_t {
