@@ -202,25 +202,37 @@ impl Grpc {
 
 async fn answer_grpc(stream: tokio::net::TcpStream) -> Result<(), h2::Error> {
     let mut connection = h2::server::handshake(stream).await?;
-    while let Some(request) = connection.accept().await {
-        let (request, mut respond) = request?;
-        let mut lines = vec![
-            format!("REQUEST_METHOD={}", request.method()),
-            format!("REQUEST_URI={}", request.uri().path()),
-        ];
-        lines.extend(request.headers().iter().map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            format!("HTTP_{name}={value}")
-        }));
-        let head = http::Response::builder()
-            .header("content-type", "application/grpc")
-            .body(())
-            .expect("response");
-        let mut body = respond.send_response(head, false)?;
-        body.send_data(Bytes::from(lines.join("\0")), false)?;
-        let mut trailers = http::HeaderMap::new();
-        trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
-        body.send_trailers(trailers)?;
+    while let Some(call) = connection.accept().await {
+        let (request, respond) = call?;
+        // The connection moves on only while the next call is waited for.
+        tokio::spawn(answer_call(request, respond));
     }
     Ok(())
+}
+
+async fn answer_call(
+    request: http::Request<h2::RecvStream>,
+    mut respond: h2::server::SendResponse<Bytes>,
+) -> Result<(), h2::Error> {
+    let mut lines = vec![
+        format!("REQUEST_METHOD={}", request.method()),
+        format!("REQUEST_URI={}", request.uri().path()),
+    ];
+    lines.extend(request.headers().iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        format!("HTTP_{name}={value}")
+    }));
+    let mut messages = request.into_body();
+    while let Some(piece) = messages.data().await {
+        messages.flow_control().release_capacity(piece?.len())?;
+    }
+    let head = http::Response::builder()
+        .header("content-type", "application/grpc")
+        .body(())
+        .expect("response");
+    let mut body = respond.send_response(head, false)?;
+    body.send_data(Bytes::from(lines.join("\0")), false)?;
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    body.send_trailers(trailers)
 }
