@@ -66,6 +66,10 @@ for package in "$apt"/cache/archives/*.deb; do
     dpkg-deb --extract "$package" "$work"
 done
 rm -rf "$apt"
+# From Debian 13 on these are links that only an installer makes.
+for folder in bin lib lib64 sbin; do
+    [ -e "$work/$folder" ] || [ ! -e "$work/usr/$folder" ] || ln -s "usr/$folder" "$work/$folder"
+done
 # Links are to lead to what is in here.
 find "$work" -type l -lname '/*' | while read -r link; do
     ln -sfnr "$work$(readlink "$link")" "$link"
