@@ -74,8 +74,9 @@ test: deps
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-nginx
 
+# Every crate that needs no nginx.
 test-unit:
-	$(RUN_CARGO) test --no-fail-fast -p authgear-session -p authgear-cache -p authgear-resolver-double
+	$(RUN_CARGO) test --no-fail-fast --workspace --exclude nginx-authgear --exclude authgear-integration
 
 test-nginx: nginx module
 	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(MODULE) $(RUN_CARGO) test --no-fail-fast -p authgear-integration
