@@ -18,6 +18,9 @@ use crate::ngx::time::monotonic_ms;
 const LOOK_EVERY_MS: usize = 5;
 /// How often a waiter looks whether the process that resolves is still there.
 const CHECK_OWNER_MS: u64 = 100;
+/// How much longer than its time a waiter waits at most, and an eighth of it: a call that times out
+/// at the same moment, as by default, must not send all who wait for it to the resolver.
+const GRACE_MS: u64 = 500;
 
 /// A request that waits.
 pub struct Waiter {
@@ -105,7 +108,7 @@ pub fn wait(
         policy,
         credentials,
         request,
-        deadline: now.saturating_add(timeout_ms),
+        deadline: now.saturating_add(timeout_ms.saturating_add(GRACE_MS.min(timeout_ms / 8))),
         checked: Cell::new(now),
         result: RefCell::new(None),
     });
