@@ -143,11 +143,19 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_region_does_no_harm(words in vec(damage(), 2_000)) {
+    fn arbitrary_region_does_no_harm(kinds in vec(damage(), 1..20), seed in any::<u64>()) {
         let region = Region::of_words(2_000);
         let mut zone = region.zone();
-        for (word, damage) in words.iter().enumerate() {
-            region.damage(word, damage);
+        for (word, damage) in (0..2_000).zip(kinds.iter().cycle()) {
+            let bits = seed.wrapping_mul(word as u64 * 2 + 1).rotate_left(word as u32 % 64);
+            region.damage(word, &match *damage {
+                Damage::Set(value) => Damage::Set(value ^ bits >> (value % 64)),
+                Damage::Copy(from) => Damage::Copy(from ^ bits as usize),
+                Damage::Halves(low, high) => {
+                    Damage::Halves((low + bits as u32 % 64) % 130, high)
+                }
+                Damage::Flip(_) => Damage::Flip(bits as u32 % 64),
+            });
         }
         use_everything(&mut zone, 0..40);
         check_healed(&region);
