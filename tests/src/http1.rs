@@ -32,12 +32,18 @@ impl Http1 {
 
     /// Sends a request and reads its response; the connection stays usable.
     pub fn request(&mut self, request: Request) -> Response {
+        let response = self.try_request(&request);
+        response.unwrap_or_else(|e| panic!("no response to {request:?}: {e}"))
+    }
+
+    /// The same, of a server that may go away.
+    pub fn try_request(&mut self, request: &Request) -> io::Result<Response> {
         let mut wire = request.head();
         wire.extend(request.wire_body());
         // A refusal may come, and the connection close, before the body is out.
         let sent = self.stream.write_all(&wire);
         let response = self.read_response_to(&request.method);
-        response.unwrap_or_else(|e| panic!("no response to {request:?}: {e} (sent: {sent:?})"))
+        response.map_err(|e| io::Error::new(e.kind(), format!("{e} (sent: {sent:?})")))
     }
 
     /// Sends these bytes as they are.
