@@ -22,7 +22,6 @@ mod ngx;
 mod request;
 mod resolver;
 
-use core::ffi::c_char;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
@@ -66,22 +65,31 @@ pub static mut ngx_http_authgear_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-/// The modules of this shared object.
-#[no_mangle]
-#[allow(non_upper_case_globals)]
-pub static mut ngx_modules: [*const ngx_module_t; 2] =
-    [ptr::addr_of!(ngx_http_authgear_module), ptr::null()];
+/// What nginx looks for in a shared object. Linked statically, nginx's own build makes these.
+#[cfg(feature = "dynamic")]
+mod shared_object {
+    use core::ffi::c_char;
+    use core::ptr;
 
-/// Their names.
-#[no_mangle]
-#[allow(non_upper_case_globals)]
-pub static mut ngx_module_names: [*const c_char; 2] =
-    [c"ngx_http_authgear_module".as_ptr(), ptr::null()];
+    use nginx_sys::ngx_module_t;
 
-/// Their place among other modules: none in particular.
-#[no_mangle]
-#[allow(non_upper_case_globals)]
-pub static mut ngx_module_order: [*const c_char; 1] = [ptr::null()];
+    /// The modules of this shared object.
+    #[no_mangle]
+    #[allow(non_upper_case_globals)]
+    pub static mut ngx_modules: [*const ngx_module_t; 2] =
+        [ptr::addr_of!(super::ngx_http_authgear_module), ptr::null()];
+
+    /// Their names.
+    #[no_mangle]
+    #[allow(non_upper_case_globals)]
+    pub static mut ngx_module_names: [*const c_char; 2] =
+        [c"ngx_http_authgear_module".as_ptr(), ptr::null()];
+
+    /// Their place among other modules: none in particular.
+    #[no_mangle]
+    #[allow(non_upper_case_globals)]
+    pub static mut ngx_module_order: [*const c_char; 1] = [ptr::null()];
+}
 
 /// Before the configuration is read: variables must be known.
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {

@@ -83,6 +83,8 @@ impl Zone {
     /// without a cache.
     fn step<T>(&self, step: impl FnOnce(&mut Locked<'_>) -> T) -> Option<T> {
         let (region, zone) = self.place.get()?;
+        #[cfg(feature = "kill-points")]
+        super::kill_points::obey();
         let (done, recovery) = region.locked(|| {
             let mut locked = zone.enter(now()).ok()?;
             let done = step(&mut locked);

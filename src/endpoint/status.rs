@@ -6,7 +6,10 @@ use nginx_sys::{ngx_int_t, NGX_HTTP_GET, NGX_HTTP_HEAD};
 use super::{method_not_allowed, TEXT};
 use crate::conf::MainConf;
 use crate::ngx::pool::NoMemory;
-use crate::ngx::request::Request;
+use crate::ngx::request::{HeaderName, Request};
+
+static CACHE_CONTROL: HeaderName = HeaderName::spelled("Cache-Control", "cache-control");
+static VARY: HeaderName = HeaderName::spelled("Vary", "vary");
 
 /// Handles a request to the endpoint.
 pub fn status(r: Request<'_>) -> Result<ngx_int_t, NoMemory> {

@@ -338,8 +338,11 @@ impl<'r> Resolving<'r, '_> {
         self.r
             .log()
             .debug(format_args!("authgear: outcome {outcome}, cache {cache}"));
-        let counters = &MainConf::of(self.r).counters;
-        counters.count_request(resolved.outcome, resolved.cache_status);
+        // A request that is judged again is counted once.
+        if !self.context.judged_again {
+            let counters = &MainConf::of(self.r).counters;
+            counters.count_request(resolved.outcome, resolved.cache_status);
+        }
         self.context.set_resolved(resolved);
         self.r.forget_variables(&MainConf::of(self.r).variables);
     }
