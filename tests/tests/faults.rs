@@ -17,10 +17,14 @@ const HEADERS: &str = "X-Authgear-Session-Valid: true\r\nX-Authgear-User-Id: ali
 
 const SITE: &str = "
     authgear_resolve http://%resolver%;
-    authgear_read_timeout 500ms;
     add_header outcome $authgear_outcome always;
     proxy_pass http://%app%;
 ";
+
+/// The same, for a resolver that hangs.
+fn impatient(resolver: &Scripted) -> Site {
+    Site::serving_with(resolver, &format!("{SITE} authgear_read_timeout 500ms;"))
+}
 
 fn ask(site: &Site) -> Response {
     site.send(get("/").cookie("session=x"))
@@ -254,7 +258,7 @@ fn hanging_ends_with_the_read_timeout() {
             conversation.send(&wire);
             conversation.wait_until_closed();
         });
-        let site = Site::serving_with(&resolver, SITE);
+        let site = impatient(&resolver);
         let start = Instant::now();
         let response = ask(&site);
         assert!(is_error(&site, &response), "{name}: {response:?}");
@@ -277,7 +281,7 @@ fn dripping_bytes_do_not_extend_the_read_timeout_for_ever() {
         // One byte each 100 ms or so, until nginx has enough.
         while conversation.send("x") && !conversation.is_left_within(Duration::from_millis(100)) {}
     });
-    let site = Site::serving_with(&resolver, SITE);
+    let site = impatient(&resolver);
     let response = ask(&site);
     assert!(is_error(&site, &response), "{response:?}");
 }
@@ -343,7 +347,7 @@ fn a_body_that_never_ends_or_breaks_off_leaves_the_worker_well() {
             conversation.send(&wire);
             end(conversation);
         });
-        let site = Site::serving_with(&resolver, SITE);
+        let site = impatient(&resolver);
         for _ in 0..2 {
             // The verdict is in the headers, which were whole: either is defensible, a mix is not.
             let response = ask(&site);

@@ -177,6 +177,23 @@ fn a_request_without_credentials_is_not_resolved() {
 }
 
 #[test]
+fn the_resolve_is_logged_as_a_subrequest_only_when_asked() {
+    for (log_subrequest, lines) in [("off", 1), ("on", 2)] {
+        let site = Site::builder()
+            .location(&format!(
+                "log_subrequest {log_subrequest};
+                 authgear_resolve http://%resolver%; proxy_pass http://%app%;"
+            ))
+            .start();
+        site.app_saw(alice());
+        site.nginx.wait_for_access("GET / ");
+        let log = site.nginx.access_log();
+        let ended_well = log.lines().filter(|line| line.ends_with(" 200")).count();
+        assert_eq!((ended_well, log.lines().count()), (lines, lines), "{log}");
+    }
+}
+
+#[test]
 fn set_header_adds_overrides_and_removes() {
     let site = Site::serving(
         "authgear_resolve http://%resolver%;
