@@ -356,12 +356,6 @@ impl<'r> Request<'r> {
         unsafe { bytes(self.get().unparsed_uri) }
     }
 
-    /// Sets the response's status, for a subrequest's log line.
-    pub fn set_status_out(self, status: u16) {
-        // SAFETY: a plain field of a valid request.
-        unsafe { (*self.as_ptr()).headers_out.status = usize::from(status) };
-    }
-
     /// Forgets what nginx has cached of these indexed variables.
     pub fn forget_variables(self, indexes: &[usize]) {
         for index in indexes {

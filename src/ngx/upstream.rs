@@ -36,7 +36,8 @@ pub trait Exchange: 'static {
     fn read(&mut self, input: &[u8], log: Log) -> Step;
 
     /// The call is over, for whatever reason. The request may be about to end: only store things.
-    fn finish(&mut self, end: End<'_>, log: Log);
+    /// Returns the status for the subrequest's line in the access log, if it is to have one.
+    fn finish(&mut self, end: End<'_>, log: Log) -> u16;
 }
 
 /// What to do after a piece of the response.
@@ -322,7 +323,7 @@ unsafe extern "C" fn finished<E: Exchange>(
             } else {
                 u16::try_from(rc).unwrap_or(500)
             };
-            call.exchange.finish(
+            let status = call.exchange.finish(
                 End {
                     status,
                     peer,
@@ -330,6 +331,8 @@ unsafe extern "C" fn finished<E: Exchange>(
                 },
                 Log::from_ptr((*(*sr).connection).log),
             );
+            // log_subrequest
+            (*sr).headers_out.status = usize::from(status);
             // What is logged from here on has nothing to do with the upstream code's last action.
             let log = (*(*sr).connection).log;
             (*log).action = c"authenticating request".as_ptr().cast_mut();

@@ -141,7 +141,7 @@ impl Exchange for Asking {
         }
     }
 
-    fn finish(&mut self, end: End<'_>, log: Log) {
+    fn finish(&mut self, end: End<'_>, log: Log) -> u16 {
         let reader = core::mem::take(&mut self.reader);
         let complete = end.status == 200;
         let head = reader.into_head();
@@ -178,6 +178,7 @@ impl Exchange for Asking {
             // Set once, as it is taken once.
             let _ = result.set(resolution);
         }
+        status
     }
 }
 
