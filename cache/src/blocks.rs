@@ -69,8 +69,8 @@ impl Memory<'_> {
         for payload in value.chunks_mut(PAYLOAD_BYTES) {
             let block = next.ok_or(Corrupt)?;
             next = self.next(block, Role::ValueOf(on))?;
-            for (index, bytes) in payload.chunks_exact_mut(8).enumerate() {
-                bytes.copy_from_slice(&self.field(block, 1 + index).to_le_bytes());
+            for (bytes, word) in payload.chunks_exact_mut(8).zip(self.payload(block)) {
+                bytes.copy_from_slice(&word.to_le_bytes());
             }
         }
         value.truncate(len);

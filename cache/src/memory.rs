@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 
-use crate::layout::{header, Half, Layout, HEAD};
+use crate::layout::{header, Half, Layout, BLOCK_WORDS, HEAD};
 use crate::types::Token;
 
 /// The region contradicts itself. Whoever meets this empties the zone.
@@ -126,6 +126,14 @@ impl<'m> Memory<'m> {
     #[inline]
     pub(crate) fn set_field(&mut self, block: Block, field: usize, value: u64) {
         self.set(self.layout.field(block.number(), field), value);
+    }
+
+    /// The words of a block after the first.
+    #[inline]
+    pub(crate) fn payload(&self, block: Block) -> impl Iterator<Item = u64> + '_ {
+        let first = self.layout.field(block.number(), HEAD + 1);
+        let words = &self.words[first..first + BLOCK_WORDS - 1];
+        words.iter().map(|word| word.load(Ordering::Relaxed))
     }
 
     /// The block of a stored number; zero is none.
