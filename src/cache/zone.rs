@@ -29,7 +29,8 @@ impl Attach for Zone {
     fn attach(&self, region: Region) -> bool {
         let hasher = || RandomState::new().build_hasher().finish();
         let seed = Seed([hasher(), hasher()]);
-        let attached = authgear_cache::Zone::attach(region.words(), seed, now());
+        // On a reload, workers are at it.
+        let attached = region.locked(|| authgear_cache::Zone::attach(region.words(), seed, now()));
         let log = log::cycle();
         match attached {
             Ok((zone, how)) => {
