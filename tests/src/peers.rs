@@ -201,6 +201,8 @@ impl Grpc {
 }
 
 async fn answer_grpc(stream: tokio::net::TcpStream) -> Result<(), h2::Error> {
+    // Its small frames must not wait for an acknowledgement each.
+    stream.set_nodelay(true).expect("nodelay");
     let mut connection = h2::server::handshake(stream).await?;
     while let Some(call) = connection.accept().await {
         let (request, respond) = call?;

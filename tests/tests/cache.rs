@@ -489,7 +489,8 @@ fn a_bypass_is_never_answered_from_the_cache() {
 
 #[test]
 fn answers_that_are_no_verdict_are_never_stored() {
-    let faults: [(&str, fn() -> Fault, &str); 9] = [
+    type Make = fn() -> Fault;
+    let faults: [(&str, Make, &str); 9] = [
         ("500", || Fault::status(500), "error"),
         ("404", || Fault::status(404), "error"),
         ("302", || Fault::status(302), "error"),
