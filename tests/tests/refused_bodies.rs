@@ -124,6 +124,28 @@ fn expected(path: &str) -> u16 {
     }
 }
 
+/// Requests that were sent without waiting for an answer are answered one after the other.
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let site = site("");
+    for (path, accept) in FORMS {
+        let mut client = site.nginx.http1();
+        let head = format!("Host: a\r\nAccept: {accept}\r\nCookie: session=x\r\n");
+        let mut wire = String::new();
+        for _ in 0..3 {
+            wire += &format!("POST {path} HTTP/1.1\r\n{head}Content-Length: 4\r\n\r\nbody");
+            wire += &format!("GET {path} HTTP/1.1\r\n{head}\r\n");
+            wire += "GET /alive HTTP/1.1\r\nHost: a\r\n\r\n";
+        }
+        client.send(wire);
+        for _ in 0..3 {
+            assert_eq!(status_of(&mut client, path), expected(path));
+            assert_eq!(status_of(&mut client, path), expected(path));
+            assert_eq!(status_of(&mut client, path), 204);
+        }
+    }
+}
+
 /// Who asks whether to send the body is told no, and not `100 Continue` first.
 #[test]
 fn no_body_is_asked_for() {
