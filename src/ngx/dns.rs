@@ -73,6 +73,8 @@ pub unsafe fn look_up(r: *mut ngx_http_request_t, question: Question, then: Then
     let resolver = core.resolver;
     let timeout = match names.standing(resolver, host) {
         None => core.resolver_timeout,
+        // 0 means for ever.
+        Some(Standing::Good) if core.resolver_timeout == 0 => WAIT_MS,
         Some(Standing::Good) => core.resolver_timeout.min(WAIT_MS),
         Some(standing) => {
             if standing.is_due() {

@@ -1,12 +1,13 @@
 //! A server that speaks TLS in front of one that does not.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use openssl::ssl::{
-    NameType, SslAcceptor, SslAcceptorBuilder, SslMethod, SslStream, SslVerifyMode, SslVersion,
+    HandshakeError, NameType, SslAcceptor, SslAcceptorBuilder, SslMethod, SslStream, SslVerifyMode,
+    SslVersion,
 };
 
 use crate::{Authority, Identity};
@@ -131,8 +132,9 @@ impl TlsServerBuilder {
                             let _ = relay(stream, backend);
                         }
                         Err(error) => {
-                            let mut failures = record.failures.lock().expect("record");
-                            failures.push(error.to_string());
+                            let said = error.to_string();
+                            record.failures.lock().expect("record").push(said);
+                            linger(error);
                         }
                     });
                 }
@@ -155,6 +157,15 @@ impl Record {
             client: ssl.peer_certificate().and_then(name),
             version: ssl.version_str(),
         });
+    }
+}
+
+/// Lets the client read the alert: a close with unread bytes would be a reset.
+fn linger(error: HandshakeError<TcpStream>) {
+    if let HandshakeError::Failure(mut stream) = error {
+        let stream = stream.get_mut();
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = std::io::copy(stream, &mut std::io::sink());
     }
 }
 
