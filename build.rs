@@ -39,6 +39,8 @@ const BITS: &[(&str, &str)] = &[
     ("ngx_url_t", "uri_part"),
     ("ngx_url_t", "no_resolve"),
     ("ngx_url_t", "no_port"),
+    ("ngx_resolver_ctx_t", "async"),
+    ("ngx_resolver_ctx_t", "cancelable"),
 ];
 
 /// Bit-fields of an nginx built with TLS.
@@ -103,7 +105,6 @@ const FIELDS: &[(&str, &[&str])] = &[
             "state",
             "schema",
             "uri",
-            "ssl_name",
         ],
     ),
     ("ngx_http_upstream_headers_in_t", &["headers", "status_n"]),
@@ -118,11 +119,6 @@ const FIELDS: &[(&str, &[&str])] = &[
             "buffer_size",
             "next_upstream",
             "next_upstream_tries",
-            "ssl",
-            "ssl_session_reuse",
-            "ssl_name",
-            "ssl_server_name",
-            "ssl_verify",
             "module",
         ],
     ),
@@ -155,8 +151,6 @@ const FIELDS: &[(&str, &[&str])] = &[
             "get",
             "free",
             "data",
-            "set_session",
-            "save_session",
             "log",
         ],
     ),
@@ -177,7 +171,7 @@ const FIELDS: &[(&str, &[&str])] = &[
             "pool",
             "requests",
             "sent",
-            "ssl",
+            "number",
             "addr_text",
         ],
     ),
@@ -234,11 +228,44 @@ const FIELDS: &[(&str, &[&str])] = &[
             "ctx",
         ],
     ),
+    ("ngx_conf_file_t", &["file", "line"]),
+    ("ngx_file_t", &["fd", "name"]),
+    ("ngx_log_t", &["log_level", "data", "action"]),
+    ("ngx_http_log_ctx_t", &["current_request"]),
+    ("ngx_resolver_t", &["connections"]),
+    (
+        "ngx_resolver_ctx_t",
+        &[
+            "resolver", "state", "name", "naddrs", "addrs", "handler", "data", "timeout",
+        ],
+    ),
+    ("ngx_resolver_addr_t", &["sockaddr", "socklen"]),
     ("ngx_cycle_t", &["conf_ctx", "log", "modules", "pool"]),
     ("ngx_shm_zone_t", &["data", "shm", "init"]),
     ("ngx_shm_t", &["addr", "size"]),
     ("ngx_slab_pool_t", &["mutex", "pfree", "data"]),
     ("ngx_module_t", &["ctx_index", "index", "name", "type_"]),
+];
+
+/// Plain fields of an nginx built with TLS, or with a place for it.
+const COMPAT_FIELDS: &[(&str, &[&str])] = &[("ngx_connection_t", &["ssl"])];
+
+/// Plain fields of an nginx built with TLS.
+const SSL_FIELDS: &[(&str, &[&str])] = &[
+    ("ngx_http_upstream_t", &["ssl_name"]),
+    (
+        "ngx_http_upstream_conf_t",
+        &[
+            "ssl",
+            "ssl_session_reuse",
+            "ssl_name",
+            "ssl_server_name",
+            "ssl_verify",
+        ],
+    ),
+    ("ngx_peer_connection_t", &["set_session", "save_session"]),
+    ("ngx_ssl_t", &["ctx", "log"]),
+    ("ngx_ssl_connection_t", &["connection", "handler"]),
 ];
 
 /// Versions of nginx at which something the module uses changed.
@@ -269,19 +296,25 @@ fn main() {
     }
 
     let out = PathBuf::from(env::var("OUT_DIR").expect("OUT_DIR"));
-    let bits = match features.split(',').any(|f| f == "ssl") {
-        true => [BITS, SSL_BITS].concat(),
-        false => BITS.to_vec(),
-    };
-    let answer = run_probe(&out, &include, &cflags, &bits);
+    let has = |feature| features.split(',').any(|f| f == feature);
+    let mut bits = BITS.to_vec();
+    let mut fields = FIELDS.to_vec();
+    if has("ssl") || has("compat") {
+        fields.extend(COMPAT_FIELDS);
+    }
+    if has("http_ssl") {
+        bits.extend(SSL_BITS);
+        fields.extend(SSL_FIELDS);
+    }
+    let answer = run_probe(&out, &include, &cflags, &probe(&bits, &fields));
     fs::write(out.join("layout.rs"), layout(&answer)).expect("write layout.rs");
 }
 
 /// Compiles and runs the C program that knows nginx's layout, and returns what it prints.
-fn run_probe(out: &Path, include: &str, cflags: &str, bits: &[(&str, &str)]) -> String {
+fn run_probe(out: &Path, include: &str, cflags: &str, text: &str) -> String {
     let source = out.join("layout.c");
     let program = out.join("layout");
-    fs::write(&source, probe(bits)).expect("write layout.c");
+    fs::write(&source, text).expect("write layout.c");
 
     let mut compile: Command = cc::Build::new()
         .cargo_metadata(false)
@@ -309,7 +342,7 @@ fn run_probe(out: &Path, include: &str, cflags: &str, bits: &[(&str, &str)]) -> 
 }
 
 /// The C program: one line for each bit-field (offset and mask) and each plain field (offset).
-fn probe(bits: &[(&str, &str)]) -> String {
+fn probe(bits: &[(&str, &str)], fields: &[(&str, &[&str])]) -> String {
     let mut c = String::from(
         "#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_http.h>\n\
          #include <stddef.h>\n#include <stdio.h>\n\
@@ -325,7 +358,7 @@ fn probe(bits: &[(&str, &str)]) -> String {
              bit(\"{kind}\", \"{field}\", (unsigned char *) &v, sizeof(v)); }}"
         );
     }
-    for (kind, fields) in FIELDS {
+    for (kind, fields) in fields {
         for field in *fields {
             let c_field = if *field == "type_" { "type" } else { field };
             let _ = writeln!(

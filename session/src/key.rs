@@ -121,7 +121,8 @@ impl Parts {
     /// its own blocks.
     fn pad(mut self) -> Sha256 {
         let zeros = [0; BLOCK];
-        self.hash.update(&zeros[..(BLOCK - self.len % BLOCK) % BLOCK]);
+        self.hash
+            .update(&zeros[..(BLOCK - self.len % BLOCK) % BLOCK]);
         self.hash
     }
 }

@@ -146,16 +146,13 @@ impl ResponseReader {
         let mut headers = [const { MaybeUninit::uninit() }; MOST_HEADERS];
         let mut response = httparse::Response::new(&mut []);
         let parser = httparse::ParserConfig::default();
-        let used = match parser.parse_response_with_uninit_headers(
-            &mut response,
-            input,
-            &mut headers,
-        ) {
-            Ok(httparse::Status::Complete(used)) => used,
-            Ok(httparse::Status::Partial) => return Ok(0),
-            Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooManyHeaders),
-            Err(_) => return Err(ResponseError::Syntax),
-        };
+        let used =
+            match parser.parse_response_with_uninit_headers(&mut response, input, &mut headers) {
+                Ok(httparse::Status::Complete(used)) => used,
+                Ok(httparse::Status::Partial) => return Ok(0),
+                Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooManyHeaders),
+                Err(_) => return Err(ResponseError::Syntax),
+            };
         let status = response.code.unwrap_or(0);
         if (100..200).contains(&status) {
             self.interim += 1;

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::ngx::conf::Conf;
 use crate::ngx::pool::NoMemory;
 
 /// An error in a directive, logged with the directive's name, the file and the line.
@@ -39,7 +40,27 @@ impl From<NoMemory> for DirectiveError {
     }
 }
 
+impl From<String> for DirectiveError {
+    fn from(what: String) -> DirectiveError {
+        DirectiveError::Other(what)
+    }
+}
+
+impl From<&str> for DirectiveError {
+    fn from(what: &str) -> DirectiveError {
+        DirectiveError::Other(what.into())
+    }
+}
+
 impl DirectiveError {
+    /// Logs the message with the file and line being read; what remains needs no more words.
+    pub fn log(&self, cf: &Conf<'_>, directive: &str) -> DirectiveError {
+        if let Some(message) = self.message(directive) {
+            cf.emerg(format_args!("{message}"));
+        }
+        DirectiveError::Logged
+    }
+
     /// The whole message for a directive of this name; none if nginx has said it.
     pub fn message(&self, directive: &str) -> Option<impl fmt::Display> {
         Some(match self {

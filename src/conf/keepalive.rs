@@ -1,19 +1,22 @@
 //! Which locations share a pool of idle connections.
 
-use core::ffi::c_void;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
+use std::rc::Rc;
 
 use nginx_sys::{ngx_http_upstream_srv_conf_t, ngx_uint_t};
 
+use super::target::Source;
+use super::tls::Merged;
 use super::{KeepAlive, MainConf, Target};
 use crate::ngx::conf::Conf;
 use crate::ngx::keepalive::Connections;
+use crate::ngx::tls::Tls;
 
 /// A pool and what it is for.
 pub struct Shared {
     target: *const Target,
     group: Option<NonNull<ngx_http_upstream_srv_conf_t>>,
-    tls: *const c_void,
+    tls: *const Tls,
     most: usize,
     connections: Box<Connections>,
 }
@@ -25,10 +28,15 @@ impl MainConf {
         &mut self,
         cf: &Conf<'_>,
         target: &Target,
-        tls: *const c_void,
+        source: Source,
+        tls: Option<&Merged>,
         most: usize,
     ) -> KeepAlive {
-        let group = target.group();
+        let tls = tls.map_or(ptr::null(), |merged| Rc::as_ptr(&merged.tls));
+        let group = match source {
+            Source::Group(group) => Some(group),
+            Source::Dns { .. } | Source::Evaluated => None,
+        };
         if group.is_some_and(|g| keeps_its_own(cf, g)) {
             return KeepAlive::Group;
         }
@@ -36,7 +44,7 @@ impl MainConf {
             return KeepAlive::Off;
         }
         let target: *const Target = match group {
-            Some(_) => core::ptr::null(),
+            Some(_) => ptr::null(),
             None => target,
         };
         let same =

@@ -9,7 +9,9 @@ use std::time::Duration;
 use authgear_session::credentials::CookieNames;
 use authgear_session::key::KeyPrefix;
 
-use super::{LocationConf, MainConf, OnError, Resolve, Resolver, SetHeader, Target};
+use super::{
+    DirectiveError, LocationConf, MainConf, OnError, Resolve, Resolver, SetHeader, Target,
+};
 use crate::ngx::conf::Conf;
 use crate::ngx::module::module;
 use crate::ngx::pool::ngx_str;
@@ -29,8 +31,9 @@ macro_rules! inherit {
 
 impl LocationConf {
     /// Merges the level above into this one.
-    pub fn merge(&mut self, cf: &Conf<'_>, parent: &LocationConf) -> Result<(), String> {
+    pub fn merge(&mut self, cf: &Conf<'_>, parent: &LocationConf) -> Result<(), DirectiveError> {
         self.check_require(parent)?;
+        self.tls.inherit(&parent.tls);
         inherit!(self, parent:
             resolve, set_headers, connect_timeout, send_timeout, read_timeout, next_upstream,
             next_upstream_tries, next_upstream_timeout, keepalive, buffer_size, cookie_names,
@@ -67,10 +70,15 @@ impl LocationConf {
         cf: &Conf<'_>,
         main: &mut MainConf,
         target: Rc<Target>,
-    ) -> Result<Rc<Resolver>, String> {
+    ) -> Result<Rc<Resolver>, DirectiveError> {
         let next = self.next_upstream.clone().unwrap_or_default();
         let most = self.keepalive.unwrap_or(KEEPALIVE);
-        let keepalive = main.keepalive(cf, &target, ptr::null(), most);
+        // What is wrong from here on is wrong with the directive, wherever it is inherited.
+        let (source, tls) = cf.at(&target.line, || {
+            let mut reached = || Ok((target.source(cf)?, self.tls.merged(cf, main, &target)?));
+            reached().map_err(|error: DirectiveError| error.log(cf, "authgear_resolve"))
+        })?;
+        let keepalive = main.keepalive(cf, &target, source, tls.as_ref(), most);
 
         let meter = main.counters.meter(target.text());
 
@@ -88,12 +96,17 @@ impl LocationConf {
             .buffer_size
             .unwrap_or(unsafe { nginx_sys::ngx_pagesize });
         upstream.module = ngx_str(b"authgear");
+        if let Some(merged) = &tls {
+            merged.tls.apply(&mut upstream);
+        }
 
         let set_headers = self.set_headers.clone().unwrap_or_default();
         let mut shared = Rc::new(Resolver {
             group: private_group::<Asking>(target.host()),
             key_prefix: constant_key_prefix(&target, &set_headers),
             target,
+            source,
+            tls,
             set_headers,
             cookie_names: self.cookie_names.clone().ok_or("no cookie names")?,
             retry_statuses: next.statuses,
@@ -112,9 +125,7 @@ impl LocationConf {
 
 /// The cache's key as far as no variable decides it.
 fn constant_key_prefix(target: &Target, set_headers: &[SetHeader]) -> Option<KeyPrefix> {
-    let Target::Fixed { place, .. } = target else {
-        return None;
-    };
+    let place = target.place()?;
     let constant = |name: &str| match set_headers.iter().find(|h| h.is(name)) {
         Some(header) => header.value.constant().map(Some),
         None => Some(None),
@@ -145,8 +156,10 @@ pub unsafe extern "C" fn merge_loc_conf(
         };
         match child.merge(&cf, parent) {
             Ok(()) => ptr::null_mut(),
-            Err(e) => {
-                cf.emerg(format_args!("authgear: {e}"));
+            Err(error) => {
+                if let DirectiveError::Other(what) = error {
+                    cf.emerg(format_args!("authgear: {what}"));
+                }
                 super::table::CONF_ERROR
             }
         }

@@ -8,6 +8,8 @@ mod operate;
 mod require;
 mod resolve;
 pub mod table;
+mod target;
+mod tls;
 
 use core::ptr::NonNull;
 use std::rc::Rc;
@@ -20,13 +22,16 @@ use crate::cache::Zone;
 use crate::metrics::{Counters, Meter};
 use crate::ngx::keepalive::Connections;
 use crate::ngx::module::module;
+use crate::ngx::names::Names;
 use crate::ngx::request::Request;
+use crate::ngx::tls::Tls;
 use crate::ngx::value::Value;
 
 pub use cache::Cache;
 use cache::CacheConf;
 pub use error::DirectiveError;
-pub use resolve::{Place, SetHeader, Target};
+pub use resolve::SetHeader;
+pub use target::{Place, Target};
 
 /// The module's configuration of `http {}`.
 #[derive(Default)]
@@ -47,6 +52,10 @@ pub struct MainConf {
     pub watches: bool,
     /// `authgear_cache_zone`
     pub zones: Vec<Rc<Zone>>,
+    /// TLS settings, each shared by all locations that say the same.
+    tls: Vec<Rc<Tls>>,
+    /// Names of resolvers that were looked up at run time.
+    names: Names,
 }
 
 /// The module's configuration of a location, or of a level above.
@@ -74,6 +83,7 @@ pub struct LocationConf {
     shows_status: bool,
     webhook_secret: Option<Rc<Vec<u8>>>,
     merged_cache: Option<Cache>,
+    tls: tls::Directives,
     merged: Option<Rc<Resolver>>,
 }
 
@@ -108,6 +118,10 @@ pub enum KeepAlive {
 pub struct Resolver {
     /// Where to ask.
     pub target: Rc<Target>,
+    /// Where its servers are found.
+    source: target::Source,
+    /// How it is reached over TLS.
+    tls: Option<tls::Merged>,
     /// Changes to the resolver request.
     pub set_headers: Rc<Vec<SetHeader>>,
     /// The names of Authgear's cookies.
@@ -176,7 +190,7 @@ impl LocationConf {
 impl Resolver {
     /// Whether what is asked depends on variables.
     pub fn has_variables(&self) -> bool {
-        matches!(*self.target, Target::Variable { .. })
+        self.target.has_variables()
             || self
                 .set_headers
                 .iter()

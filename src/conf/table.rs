@@ -14,12 +14,14 @@ use nginx_sys::{
 use super::require::{login, require};
 use super::resolve::NextUpstream;
 use super::{
-    cache, operate, DirectiveError, LocationConf, MainConf, OnError, Resolve, SetHeader, Target,
+    cache, operate, tls, DirectiveError, LocationConf, MainConf, OnError, Resolve, SetHeader,
+    Target,
 };
 use crate::ngx::conf::{parse_msec, parse_number, parse_size, Conf};
 use crate::ngx::guard::guard;
 use crate::ngx::module::module;
 use crate::ngx::pool::Pool;
+use crate::ngx::value::Value;
 
 /// nginx's `NGX_CONF_ERROR`.
 pub const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
@@ -104,7 +106,7 @@ macro_rules! own {
 }
 
 /// All directives, for nginx.
-pub static mut COMMANDS: [ngx_command_t; 31] = [
+pub static mut COMMANDS: [ngx_command_t; 42] = [
     location!("authgear_resolve", ONE, resolve),
     location!("authgear_set_header", TWO, set_header),
     location!("authgear_connect_timeout", ONE, |c, cf| time(
@@ -177,6 +179,47 @@ pub static mut COMMANDS: [ngx_command_t; 31] = [
     own!("authgear_webhook", ONE, operate::webhook),
     own!("authgear_purge", NONE, operate::purge),
     own!("authgear_status", NONE, operate::status),
+    location!("authgear_ssl_verify", FLAG, |c, cf| flag(
+        &mut c.tls()?.verify,
+        cf
+    )),
+    location!("authgear_ssl_verify_depth", ONE, |c, cf| number(
+        &mut c.tls()?.verify_depth,
+        cf
+    )),
+    location!("authgear_ssl_trusted_certificate", ONE, |c, cf| text(
+        &mut c.tls()?.trusted_certificate,
+        cf
+    )),
+    location!("authgear_ssl_crl", ONE, |c, cf| text(&mut c.tls()?.crl, cf)),
+    location!("authgear_ssl_name", ONE, |c, cf| value(
+        &mut c.tls()?.name,
+        cf
+    )),
+    location!("authgear_ssl_server_name", FLAG, |c, cf| flag(
+        &mut c.tls()?.server_name,
+        cf
+    )),
+    location!("authgear_ssl_protocols", SOME, |c, cf| once(
+        &mut c.tls()?.protocols,
+        || tls::protocols(cf)
+    )),
+    location!("authgear_ssl_ciphers", ONE, |c, cf| text(
+        &mut c.tls()?.ciphers,
+        cf
+    )),
+    location!("authgear_ssl_certificate", ONE, |c, cf| text(
+        &mut c.tls()?.certificate,
+        cf
+    )),
+    location!("authgear_ssl_certificate_key", ONE, |c, cf| text(
+        &mut c.tls()?.certificate_key,
+        cf
+    )),
+    location!("authgear_ssl_session_reuse", FLAG, |c, cf| flag(
+        &mut c.tls()?.session_reuse,
+        cf
+    )),
     ngx_command_t::empty(),
 ];
 
@@ -205,9 +248,7 @@ unsafe fn read_directive<T>(
                 ptr::null_mut()
             }
             Err(error) => {
-                if let Some(message) = error.message(&String::from_utf8_lossy(name)) {
-                    cf.emerg(format_args!("{message}"));
-                }
+                error.log(&cf, &String::from_utf8_lossy(name));
                 CONF_ERROR
             }
         }
@@ -302,6 +343,14 @@ fn flag(place: &mut Option<bool>, cf: &Conf<'_>) -> Result<(), DirectiveError> {
             Err(DirectiveError::invalid(cf.arg(), "\"on\" or \"off\""))
         }
     })
+}
+
+fn text(place: &mut Option<Rc<[u8]>>, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(place, || Ok(Rc::from(cf.arg())))
+}
+
+fn value(place: &mut Option<Rc<Value>>, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    once(place, || Ok(Rc::new(Value::compile(cf, cf.arg())?)))
 }
 
 /// Room for a status line and the identity headers.

@@ -2,15 +2,16 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem::zeroed;
 use core::ptr::{self, NonNull};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nginx_sys::{
-    ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t, ngx_http_conf_ctx_t,
+    ngx_conf_file_t, ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t, ngx_http_conf_ctx_t,
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_request_t,
-    ngx_int_t, ngx_module_t, ngx_parse_size, ngx_parse_time, ngx_str_t, NGX_LOG_EMERG,
+    ngx_int_t, ngx_module_t, ngx_parse_size, ngx_parse_time, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG,
     NGX_LOG_WARN,
 };
 
@@ -85,6 +86,36 @@ impl<'c> Conf<'c> {
         }
     }
 
+    /// Where the parser stands.
+    pub fn line(&self) -> Line {
+        // SAFETY: a file, or a stand-in for the command line, is being read.
+        unsafe {
+            let file = &*self.ptr.as_ref().conf_file;
+            Line {
+                name: file.file.name,
+                fd: file.file.fd,
+                number: file.line,
+            }
+        }
+    }
+
+    /// Runs `body` as if the parser stood at that line, for what nginx logs and remembers of it.
+    pub fn at<T>(&self, line: &Line, body: impl FnOnce() -> T) -> T {
+        // SAFETY: all zero is a valid value. nginx reads name, descriptor and line of the file only
+        // when it parses nothing, and keeps the name, which lives in the cycle's pool.
+        unsafe {
+            let mut file: ngx_conf_file_t = zeroed();
+            file.file.name = line.name;
+            file.file.fd = line.fd;
+            file.line = line.number;
+            let cf = self.as_ptr();
+            let here = core::mem::replace(&mut (*cf).conf_file, &mut file);
+            let result = body();
+            (*cf).conf_file = here;
+            result
+        }
+    }
+
     /// Logs an error with the file and line being read.
     pub fn emerg(&self, message: fmt::Arguments<'_>) {
         self.log(NGX_LOG_EMERG, message);
@@ -156,6 +187,23 @@ impl<'c> Conf<'c> {
         }
     }
 
+    /// A module's configuration of the location being merged.
+    ///
+    /// # Safety
+    /// `module` is an http module whose location configuration is a `T`.
+    pub unsafe fn loc_conf<T>(&self, module: &ngx_module_t) -> Option<&'c T> {
+        // SAFETY: as for `main_conf`.
+        unsafe {
+            let ctx = self
+                .ptr
+                .as_ref()
+                .ctx
+                .cast::<ngx_http_conf_ctx_t>()
+                .as_ref()?;
+            (*ctx.loc_conf.add(module.ctx_index)).cast::<T>().as_ref()
+        }
+    }
+
     /// Whether an http module of this name is loaded, and its index among http modules.
     pub fn http_module_index(&self, name: &[u8]) -> Option<usize> {
         // SAFETY: the cycle's list of modules ends with a null pointer; names are C strings or null.
@@ -172,6 +220,14 @@ impl<'c> Conf<'c> {
         }
         None
     }
+}
+
+/// A line of the configuration. Lives as long as the cycle.
+#[derive(Clone)]
+pub struct Line {
+    name: ngx_str_t,
+    fd: libc::c_int,
+    number: ngx_uint_t,
 }
 
 /// A time with nginx's units, in milliseconds.

@@ -22,6 +22,7 @@ use super::bits::{
 use super::guard::guard;
 use super::request::Request;
 use super::status::{DONE, ERROR, OK};
+use super::tls::Tls;
 
 /// How long a connection may stay idle, as nginx's `keepalive_timeout` of a group.
 const IDLE_TIMEOUT_MS: ngx_msec_t = 60_000;
@@ -37,7 +38,7 @@ pub struct Connections {
 
 struct Idle {
     connection: NonNull<ngx_connection_t>,
-    /// The server's socket address and, for TLS, the name that its certificate was checked for.
+    /// See `Peer::server`.
     server: Vec<u8>,
 }
 
@@ -54,36 +55,42 @@ impl Connections {
 /// Stands between nginx's upstream code and the balancer's peer, for one call.
 #[derive(Clone, Copy)]
 struct Peer {
-    connections: NonNull<Connections>,
+    connections: Option<NonNull<Connections>>,
+    tls: Option<NonNull<Tls>>,
+    /// The name that a TLS server's certificate is checked for.
+    name: *const [u8],
     upstream: *mut ngx_http_upstream_t,
     data: *mut c_void,
     get: ngx_event_get_peer_pt,
     free: ngx_event_free_peer_pt,
-    #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
-    set_session: nginx_sys::ngx_event_set_peer_session_pt,
-    #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
-    save_session: nginx_sys::ngx_event_save_peer_session_pt,
 }
 
-/// Wraps the peer that the balancer has initialised.
+/// Wraps the peer that the balancer has initialised, if there is anything to keep: connections, or
+/// for TLS sessions.
 ///
 /// # Safety
-/// `sr` has an upstream whose peer is initialised; `connections` lives as long as the cycle.
-pub unsafe fn wrap(sr: Request<'_>, connections: NonNull<Connections>) -> ngx_int_t {
+/// `sr` has an upstream whose peer is initialised; `connections` and `tls` live as long as the
+/// cycle, the name as long as the request.
+pub unsafe fn wrap(
+    sr: Request<'_>,
+    connections: Option<NonNull<Connections>>,
+    tls: Option<(NonNull<Tls>, &[u8])>,
+) -> ngx_int_t {
+    if connections.is_none() && tls.is_none() {
+        return OK;
+    }
     // SAFETY: the caller's promise.
     unsafe {
         let u = (*sr.as_ptr()).upstream;
         let pc = &mut (*u).peer;
         let peer = Peer {
             connections,
+            tls: tls.map(|(tls, _)| tls),
+            name: tls.map_or(&[], |(_, name)| name),
             upstream: u,
             data: pc.data,
             get: pc.get,
             free: pc.free,
-            #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
-            set_session: pc.set_session,
-            #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
-            save_session: pc.save_session,
         };
         let place = nginx_sys::ngx_palloc(sr.pool().as_ptr(), size_of::<Peer>()).cast::<Peer>();
         if place.is_null() {
@@ -93,7 +100,7 @@ pub unsafe fn wrap(sr: Request<'_>, connections: NonNull<Connections>) -> ngx_in
         pc.data = place.cast();
         pc.get = Some(get);
         pc.free = Some(free);
-        #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
+        #[cfg(ngx_feature = "http_ssl")]
         {
             pc.set_session = Some(set_session);
             pc.save_session = Some(save_session);
@@ -102,21 +109,39 @@ pub unsafe fn wrap(sr: Request<'_>, connections: NonNull<Connections>) -> ngx_in
     OK
 }
 
-/// What a connection must match to serve this call.
-///
-/// # Safety
-/// `pc` has a server's address; the upstream belongs to the same call.
-unsafe fn server(pc: &ngx_peer_connection_t, u: *const ngx_http_upstream_t) -> Vec<u8> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let address = core::slice::from_raw_parts(pc.sockaddr.cast::<u8>(), pc.socklen as usize);
-        let mut server = address.to_vec();
-        #[cfg(ngx_feature = "ssl")]
-        if super::bits::UPSTREAM_SSL.get(u) {
-            server.extend_from_slice(super::pool::bytes((*u).ssl_name));
-        }
-        let _ = u;
+impl Peer {
+    /// What a connection must match to serve this call: the server's socket address and, for TLS,
+    /// the name that its certificate was checked for.
+    ///
+    /// # Safety
+    /// `pc` has a server's address.
+    unsafe fn server(&self, pc: &ngx_peer_connection_t) -> Vec<u8> {
+        // SAFETY: the caller's promise, and that of `wrap`.
+        let (address, name) = unsafe {
+            let len = pc.socklen as usize;
+            let address = core::slice::from_raw_parts(pc.sockaddr.cast::<u8>(), len);
+            (address, &*self.name)
+        };
+        let mut server = Vec::with_capacity(address.len() + 1 + name.len());
+        server.extend_from_slice(address);
+        server.push(self.tls.is_some().into());
+        server.extend_from_slice(name);
         server
+    }
+
+    /// Whether this call may use a connection that the group's own `keepalive` has found. Over TLS
+    /// it must be one of ours: others may have verified less, or for another name.
+    ///
+    /// # Safety
+    /// `c` is a valid connection.
+    unsafe fn may_use(&self, server: &[u8], c: *const ngx_connection_t) -> bool {
+        #[cfg(ngx_feature = "http_ssl")]
+        if let Some(tls) = self.tls {
+            // SAFETY: the caller's promise, and that of `wrap`.
+            return unsafe { tls.as_ref().take_back(server, c) };
+        }
+        let _ = (server, c);
+        true
     }
 }
 
@@ -129,12 +154,24 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
                 return ERROR;
             };
             let rc = ask_balancer(pc, peer.data);
-            if rc != OK {
+            if rc != OK && rc != DONE {
                 return rc;
             }
             let pc = &mut *pc;
-            let connections = &mut *peer.connections.as_ptr();
-            let server = server(pc, peer.upstream);
+            let server = peer.server(pc);
+            if rc == DONE {
+                if peer.may_use(&server, pc.connection) {
+                    return DONE;
+                }
+                close(pc.connection);
+                pc.connection = core::ptr::null_mut();
+                PEER_CONNECTION_CACHED.set(pc, false);
+                return OK;
+            }
+            let Some(connections) = peer.connections else {
+                return OK;
+            };
+            let connections = &mut *connections.as_ptr();
             let Some(at) = connections.idle.iter().rposition(|i| i.server == server) else {
                 return OK;
             };
@@ -155,11 +192,21 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
 
 unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
     guard((), || {
-        // SAFETY: called by nginx with the peer that `wrap` set up.
+        // SAFETY: called by nginx with the peer that `wrap` set up; a connection is valid, and one
+        // that is not kept here may be kept by the group.
         unsafe {
             let peer = &*data.cast::<Peer>();
-            if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
-                keep(&mut *pc, peer);
+            let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+            if let (Some(connections), false) = (peer.connections, failed) {
+                keep(&mut *pc, peer, connections);
+            }
+            #[cfg(ngx_feature = "http_ssl")]
+            if let (Some(tls), false) = (peer.tls, (*pc).connection.is_null()) {
+                let server = peer.server(&*pc);
+                match failed {
+                    true => tls.as_ref().forget_session(&server),
+                    false => tls.as_ref().lend(&server, (*pc).connection),
+                }
             }
             if let Some(free) = peer.free {
                 free(pc, peer.data, state);
@@ -172,7 +219,7 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
 ///
 /// # Safety
 /// As for `free`.
-unsafe fn keep(pc: &mut ngx_peer_connection_t, peer: &Peer) {
+unsafe fn keep(pc: &mut ngx_peer_connection_t, peer: &Peer, connections: NonNull<Connections>) {
     // SAFETY: the caller's promise; a connection has its two events and, by nginx's upstream code,
     // a pool.
     unsafe {
@@ -188,19 +235,20 @@ unsafe fn keep(pc: &mut ngx_peer_connection_t, peer: &Peer) {
             && !EVENT_ERROR.get(write)
             && !EVENT_TIMEDOUT.get(write)
             && c.as_ref().requests < REQUESTS
+            && !has_surplus(c.as_ptr())
             && ngx_terminate == 0
             && ngx_exiting == 0;
         if !reusable || ngx_handle_read_event(read, 0) != OK {
             return;
         }
 
-        let connections = &mut *peer.connections.as_ptr();
-        if connections.idle.len() >= connections.most {
-            close(connections.idle.remove(0).connection.as_ptr());
+        let idle = &mut *connections.as_ptr();
+        if idle.idle.len() >= idle.most {
+            close(idle.idle.remove(0).connection.as_ptr());
         }
-        connections.idle.push(Idle {
+        idle.idle.push(Idle {
             connection: c,
-            server: server(pc, peer.upstream),
+            server: peer.server(pc),
         });
         pc.connection = core::ptr::null_mut();
 
@@ -212,7 +260,7 @@ unsafe fn keep(pc: &mut ngx_peer_connection_t, peer: &Peer) {
         }
         (*write).handler = Some(ignore);
         (*read).handler = Some(idle_event);
-        (*c).data = peer.connections.as_ptr().cast();
+        (*c).data = connections.as_ptr().cast();
         CONNECTION_IDLE.set(c, true);
         set_log(c, (*ngx_cycle).log);
         if EVENT_READY.get(read) {
@@ -274,7 +322,7 @@ unsafe fn set_log(c: *mut ngx_connection_t, log: *mut ngx_log_t) {
 unsafe extern "C" fn close(c: *mut ngx_connection_t) {
     // SAFETY: the caller's promise.
     unsafe {
-        #[cfg(ngx_feature = "ssl")]
+        #[cfg(ngx_feature = "http_ssl")]
         if !(*c).ssl.is_null() {
             super::bits::SSL_CONNECTION_NO_WAIT_SHUTDOWN.set((*c).ssl, true);
             super::bits::SSL_CONNECTION_NO_SEND_SHUTDOWN.set((*c).ssl, true);
@@ -291,22 +339,50 @@ unsafe extern "C" fn close(c: *mut ngx_connection_t) {
     }
 }
 
-#[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
-unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
-    // SAFETY: called by nginx with the peer that `wrap` set up.
-    unsafe {
-        let peer = &*data.cast::<Peer>();
-        peer.set_session.map_or(OK, |set| set(pc, peer.data))
+/// Whether TLS holds bytes that were sent after the response.
+///
+/// # Safety
+/// `c` is a valid connection.
+unsafe fn has_surplus(c: *const ngx_connection_t) -> bool {
+    #[cfg(ngx_feature = "http_ssl")]
+    // SAFETY: the caller's promise; `ssl` is null or valid.
+    return unsafe {
+        let ssl = (*c).ssl;
+        !ssl.is_null() && nginx_sys::SSL_pending((*ssl).connection) > 0
+    };
+    #[cfg(not(ngx_feature = "http_ssl"))]
+    {
+        let _ = c;
+        false
     }
 }
 
-#[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
-unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
-    // SAFETY: called by nginx with the peer that `wrap` set up.
-    unsafe {
-        let peer = &*data.cast::<Peer>();
-        if let Some(save) = peer.save_session {
-            save(pc, peer.data);
+#[cfg(ngx_feature = "http_ssl")]
+unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
+    guard(ERROR, || {
+        // SAFETY: called by nginx with the peer that `wrap` set up, before the handshake.
+        unsafe {
+            let (pc, peer) = (&*pc, &*data.cast::<Peer>());
+            if let Some(tls) = peer.tls {
+                let server = peer.server(pc);
+                if !tls.as_ref().offer_session(&server, pc.connection) {
+                    tls.as_ref().forget_session(&server);
+                }
+            }
         }
-    }
+        OK
+    })
+}
+
+#[cfg(ngx_feature = "http_ssl")]
+unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
+    guard((), || {
+        // SAFETY: called by nginx with the peer that `wrap` set up, while it has its connection.
+        unsafe {
+            let (pc, peer) = (&*pc, &*data.cast::<Peer>());
+            if let Some(tls) = peer.tls {
+                tls.as_ref().keep_session(&peer.server(pc), pc.connection);
+            }
+        }
+    });
 }

@@ -10,22 +10,25 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_current_msec, ngx_http_post_subrequest_t,
-    ngx_http_request_t, ngx_http_subrequest, ngx_http_upstream_conf_t, ngx_http_upstream_create,
+    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_current_msec, ngx_http_finalize_request,
+    ngx_http_post_subrequest_t, ngx_http_request_empty_handler, ngx_http_request_t,
+    ngx_http_subrequest, ngx_http_test_reading, ngx_http_upstream_conf_t, ngx_http_upstream_create,
     ngx_http_upstream_create_round_robin_peer, ngx_http_upstream_init,
     ngx_http_upstream_resolved_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_pcalloc, ngx_str_t,
-    NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SUBREQUEST_BACKGROUND,
-    NGX_HTTP_SUBREQUEST_WAITED, NGX_HTTP_UPSTREAM_INVALID_HEADER,
+    NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT,
+    NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_WAITED, NGX_HTTP_UPSTREAM_INVALID_HEADER,
 };
 
 use super::bits::{BUF_LAST_BUF, BUF_TEMPORARY, UPSTREAM_KEEPALIVE, UPSTREAM_SSL};
+use super::dns;
 use super::guard::guard;
 use super::keepalive::{self, Connections};
 use super::log::Log;
 use super::module::module;
 use super::pool::{bytes, ngx_str, NoMemory};
 use super::request::Request;
-use super::status::{AGAIN, ERROR, OK};
+use super::status::{AGAIN, ERROR, FAILED, OK};
+use super::tls::Tls;
 
 /// What is asked of the server and what comes of it.
 pub trait Exchange: 'static {
@@ -67,6 +70,16 @@ pub enum Servers {
     Group(NonNull<ngx_http_upstream_srv_conf_t>),
     /// Addresses found for this request only.
     Resolved(NonNull<ngx_http_upstream_resolved_t>),
+    /// A name to be looked up first.
+    Name(dns::Question),
+}
+
+/// TLS for one call.
+pub struct Secure<'c> {
+    /// Its settings.
+    pub tls: &'c Tls,
+    /// The name that the server is asked for and its certificate is checked for.
+    pub name: &'c [u8],
 }
 
 /// One call to be made.
@@ -79,8 +92,8 @@ pub struct Call<'c> {
     pub servers: Servers,
     /// Idle connections kept from earlier calls, if any are to be.
     pub connections: Option<NonNull<Connections>>,
-    /// Whether the call goes over TLS.
-    pub tls: bool,
+    /// How the call goes over TLS, if it does; lives as long as the request.
+    pub secure: Option<Secure<'c>>,
     /// Scheme and URI for the log ("http://", "/_resolver/resolve"); live as long as the request.
     pub schema: &'c [u8],
     /// See `schema`.
@@ -96,7 +109,8 @@ struct Running<E> {
     servers: Servers,
     connections: Option<NonNull<Connections>>,
     conf: *const ngx_http_upstream_conf_t,
-    tls: bool,
+    tls: Option<NonNull<Tls>>,
+    tls_name: ngx_str_t,
     schema: ngx_str_t,
     uri: ngx_str_t,
     started: usize,
@@ -113,7 +127,8 @@ pub fn start<'r, E: Exchange>(r: Request<'r>, call: Call<'r>, exchange: E) -> Re
         servers: call.servers,
         connections: call.connections,
         conf: call.conf,
-        tls: call.tls,
+        tls: call.secure.as_ref().map(|s| NonNull::from(s.tls)),
+        tls_name: ngx_str(call.secure.as_ref().map_or(&[], |s| s.name)),
         schema: ngx_str(call.schema),
         uri: ngx_str(call.uri),
         // SAFETY: nginx's cached time.
@@ -166,17 +181,56 @@ unsafe fn running<'a, E>(sr: *mut ngx_http_request_t) -> &'a mut Running<E> {
     unsafe { &mut *(*(*sr).ctx.add(module().ctx_index)).cast::<Running<E>>() }
 }
 
-/// nginx runs the subrequest: hand it to the upstream code.
+/// nginx runs the subrequest: find the servers, if that is still to do.
 unsafe extern "C" fn begin<E: Exchange>(sr: *mut ngx_http_request_t) {
-    // SAFETY: called by nginx with the subrequest that `start` made.
-    let ready = guard(ERROR, || unsafe { prepare::<E>(sr) });
-    // SAFETY: as above; the subrequest is complete, or is ended with an error, which `finished`
-    // turns into a failed call.
+    guard((), || {
+        // SAFETY: called by nginx with the subrequest that `start` made, which only waits for the
+        // answer of the DNS, and for the client to leave.
+        unsafe {
+            (*sr).write_event_handler = Some(ngx_http_request_empty_handler);
+            match running::<E>(sr).servers {
+                Servers::Name(question) => {
+                    (*sr).read_event_handler = Some(ngx_http_test_reading);
+                    dns::look_up(sr, question, found::<E>);
+                }
+                Servers::Group(_) | Servers::Resolved(_) => connect::<E>(sr),
+            }
+        }
+    });
+}
+
+/// The DNS has answered, or not.
+///
+/// # Safety
+/// `sr` is a subrequest that `begin` has left waiting.
+unsafe fn found<E: Exchange>(
+    sr: *mut ngx_http_request_t,
+    addresses: Option<NonNull<ngx_http_upstream_resolved_t>>,
+) {
+    // SAFETY: the caller's promise.
     unsafe {
-        if ready == OK {
+        match addresses {
+            Some(resolved) => {
+                running::<E>(sr).servers = Servers::Resolved(resolved);
+                connect::<E>(sr);
+            }
+            None => ngx_http_finalize_request(sr, NGX_HTTP_BAD_GATEWAY as ngx_int_t),
+        }
+    }
+}
+
+/// Hands the subrequest to nginx's upstream code.
+///
+/// # Safety
+/// `sr` is the subrequest that `start` made, with its servers known.
+unsafe fn connect<E: Exchange>(sr: *mut ngx_http_request_t) {
+    // SAFETY: the caller's promise; the subrequest is complete, or is ended with an error, which
+    // `finished` turns into a failed call.
+    unsafe {
+        if prepare::<E>(sr) == OK {
             ngx_http_upstream_init(sr);
         } else {
-            nginx_sys::ngx_http_finalize_request(sr, 500);
+            ngx_http_finalize_request(sr, FAILED);
         }
     }
 }
@@ -184,7 +238,6 @@ unsafe extern "C" fn begin<E: Exchange>(sr: *mut ngx_http_request_t) {
 unsafe fn prepare<E: Exchange>(sr: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: a valid subrequest, whose upstream struct was just created.
     unsafe {
-        (*sr).write_event_handler = Some(nginx_sys::ngx_http_request_empty_handler);
         if ngx_http_upstream_create(sr) != OK {
             return ERROR;
         }
@@ -198,7 +251,7 @@ unsafe fn prepare<E: Exchange>(sr: *mut ngx_http_request_t) -> ngx_int_t {
         u.process_header = Some(process_header::<E>);
         u.abort_request = Some(abort_request);
         u.finalize_request = Some(finalize_request);
-        UPSTREAM_SSL.set(u, call.tls);
+        UPSTREAM_SSL.set(u, call.tls.is_some());
     }
     OK
 }
@@ -248,7 +301,7 @@ unsafe extern "C" fn process_header<E: Exchange>(sr: *mut ngx_http_request_t) ->
             let call = running::<E>(sr);
             let u = &mut *(*sr).upstream;
             let log = Log::from_ptr((*(*sr).connection).log);
-            if call.tls && !is_encrypted(u.peer.connection) {
+            if call.tls.is_some() && !is_encrypted(u.peer.connection) {
                 // CVE-2026-1642: a peer that talks before the TLS handshake
                 log.error(format_args!(
                     "authgear: resolver answered in plain text over https"
@@ -286,13 +339,13 @@ unsafe extern "C" fn process_header<E: Exchange>(sr: *mut ngx_http_request_t) ->
 /// # Safety
 /// `c` is a valid connection.
 unsafe fn is_encrypted(c: *const nginx_sys::ngx_connection_t) -> bool {
-    #[cfg(ngx_feature = "ssl")]
+    #[cfg(ngx_feature = "http_ssl")]
     // SAFETY: the caller's promise; `ssl` is null or valid.
     return unsafe {
         let ssl = (*c).ssl;
         !ssl.is_null() && super::bits::SSL_CONNECTION_HANDSHAKED.get(ssl)
     };
-    #[cfg(not(ngx_feature = "ssl"))]
+    #[cfg(not(ngx_feature = "http_ssl"))]
     {
         let _ = c;
         false
@@ -371,14 +424,21 @@ unsafe extern "C" fn init_peer<E: Exchange>(
                 Servers::Resolved(resolved) => {
                     ngx_http_upstream_create_round_robin_peer(sr, resolved.as_ptr())
                 }
+                Servers::Name(_) => ERROR,
             };
             if rc != OK {
                 return rc;
             }
-            match call.connections {
-                Some(connections) => keepalive::wrap(Request::from_ptr(sr), connections),
-                None => OK,
+            // Without a name of the configuration's, nginx's upstream code takes this one.
+            #[cfg(ngx_feature = "http_ssl")]
+            if call.tls.is_some() {
+                u.ssl_name = call.tls_name;
             }
+            keepalive::wrap(
+                Request::from_ptr(sr),
+                call.connections,
+                call.tls.map(|tls| (tls, bytes(call.tls_name))),
+            )
         }
     })
 }

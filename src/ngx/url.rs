@@ -1,8 +1,9 @@
 //! Parsing a URL with nginx's own parser.
 
 use nginx_sys::{
-    ngx_http_upstream_add, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_resolved_t, ngx_http_upstream_srv_conf_t, ngx_parse_url, ngx_url_t,
+    ngx_http_upstream_add, ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t,
+    ngx_http_upstream_module, ngx_http_upstream_resolved_t, ngx_http_upstream_srv_conf_t,
+    ngx_parse_url, ngx_url_t, NGX_HTTP_UPSTREAM_CREATE,
 };
 
 use core::ffi::CStr;
@@ -41,19 +42,6 @@ impl Url {
             return Err(url.error());
         }
         Ok(url)
-    }
-
-    /// Parses and registers the host as an upstream, as `proxy_pass` does: a group of that name,
-    /// defined before or after, or else the addresses of the name. nginx has logged an error.
-    pub fn add_upstream(
-        cf: &Conf<'_>,
-        text: &[u8],
-        default_port: u16,
-    ) -> Result<(Url, NonNull<ngx_http_upstream_srv_conf_t>), NoMemory> {
-        let mut url = Url::new(text, default_port);
-        // SAFETY: both are valid.
-        let group = unsafe { ngx_http_upstream_add(cf.as_ptr(), &mut url.raw, 0) };
-        Ok((url, NonNull::new(group).ok_or(NoMemory)?))
     }
 
     fn error(&self) -> String {
@@ -140,21 +128,74 @@ impl Url {
     }
 }
 
-/// The `upstream {}` group of this URL's host, as nginx finds it for a URL with variables.
-pub fn find_group(r: Request<'_>, url: &Url) -> Option<NonNull<ngx_http_upstream_srv_conf_t>> {
-    // SAFETY: the upstream module's main configuration holds an array of pointers to groups, which
-    // live as long as the cycle.
+/// Registers the host as an upstream, as `proxy_pass` does: a group of that name, or else the
+/// addresses of the name. While locations are merged nginx has initialised the groups it knew, so
+/// that a new one is initialised here. nginx has logged an error.
+pub fn add_upstream(
+    cf: &Conf<'_>,
+    text: &[u8],
+    default_port: u16,
+) -> Result<NonNull<ngx_http_upstream_srv_conf_t>, NoMemory> {
+    let mut url = Url::new(text, default_port);
+    // SAFETY: both are valid, and the text lives as long as the cycle.
     unsafe {
-        let main: &ngx_http_upstream_main_conf_t =
-            r.main_conf(&*ptr::addr_of!(ngx_http_upstream_module));
+        let group = ngx_http_upstream_add(cf.as_ptr(), &mut url.raw, 0);
+        let group = NonNull::new(group).ok_or(NoMemory)?;
+        let new = group.as_ref().peer.init.is_none();
+        if new && ngx_http_upstream_init_round_robin(cf.as_ptr(), group.as_ptr()) != OK {
+            return Err(NoMemory);
+        }
+        Ok(group)
+    }
+}
+
+/// Whether the configuration has an `upstream {}` group of this name.
+pub fn is_group(cf: &Conf<'_>, name: &[u8]) -> bool {
+    // SAFETY: the upstream module's main configuration has this type.
+    let main = unsafe { cf.main_conf(&*ptr::addr_of!(ngx_http_upstream_module)) };
+    main.is_some_and(|main| {
+        // SAFETY: as for `groups`.
+        unsafe { groups(main) }.any(|g| is_written(g) && has_name(g, name))
+    })
+}
+
+/// The group of this URL's host, as nginx finds it for a URL with variables; `written` as
+/// `upstream {}` only, or also one that some other URL has brought about.
+pub fn find_group(
+    r: Request<'_>,
+    url: &Url,
+    written: bool,
+) -> Option<NonNull<ngx_http_upstream_srv_conf_t>> {
+    // SAFETY: the upstream module's main configuration has this type.
+    let main = unsafe { r.main_conf(&*ptr::addr_of!(ngx_http_upstream_module)) };
+    // SAFETY: as for `groups`.
+    let found = unsafe { groups(main) }.find(|group| {
+        has_name(group, url.host())
+            && ((group.port == 0 && url.no_port()) || group.port == url.port())
+            && (!written || is_written(group))
+    });
+    found.map(NonNull::from)
+}
+
+/// # Safety
+/// `main` is the upstream module's main configuration. The groups live as long as the cycle.
+unsafe fn groups<'c>(
+    main: &ngx_http_upstream_main_conf_t,
+) -> impl Iterator<Item = &'c ngx_http_upstream_srv_conf_t> + use<'c, '_> {
+    // SAFETY: an array of pointers to groups.
+    unsafe {
         main.upstreams
             .as_slice::<NonNull<ngx_http_upstream_srv_conf_t>>()
             .iter()
-            .copied()
-            .find(|group| {
-                let group = group.as_ref();
-                bytes(group.host).eq_ignore_ascii_case(url.host())
-                    && ((group.port == 0 && url.no_port()) || group.port == url.port())
-            })
+            .map(|group| group.as_ref())
     }
+}
+
+fn is_written(group: &ngx_http_upstream_srv_conf_t) -> bool {
+    group.flags & NGX_HTTP_UPSTREAM_CREATE as usize != 0
+}
+
+fn has_name(group: &ngx_http_upstream_srv_conf_t, name: &[u8]) -> bool {
+    // SAFETY: a group's name lives as long as the group.
+    unsafe { bytes(group.host) }.eq_ignore_ascii_case(name)
 }

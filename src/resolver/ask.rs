@@ -36,7 +36,7 @@ impl<'r> Inquiry<'r> {
         if credentials.is_empty() {
             return Ok(None);
         }
-        let (servers, place) = resolver.target.servers(r).map_err(Failure::Url)?;
+        let (servers, place) = resolver.servers(r).map_err(Failure::Url)?;
         Ok(Some(Inquiry {
             r,
             resolver,

@@ -90,7 +90,7 @@ pub fn start<'r>(
             KeepAlive::Ours(connections) => Some(connections),
             KeepAlive::Group | KeepAlive::Off => None,
         },
-        tls: place.tls,
+        secure: resolver.secure(r, place).map_err(Failure::Url)?,
         schema: place.schema(),
         uri: &place.uri,
         background: result.is_none(),

@@ -92,6 +92,6 @@ pub fn key_prefix(place: &Place, host: &[u8], forwarded_host: Option<&[u8]>) -> 
 fn key_now(r: Request<'_>, resolver: &Resolver) -> Option<Key> {
     let changes = Changes::evaluate(r, &resolver.set_headers).ok()?;
     let credentials = credentials(r, resolver, &changes);
-    let (_, place) = resolver.target.servers(r).ok()?;
+    let (_, place) = resolver.servers(r).ok()?;
     (!credentials.is_empty()).then(|| key(resolver, place, &credentials, &changes))
 }

@@ -16,11 +16,14 @@
 //!   error log is searched for what must never be there.
 //! - [`Http1`], [`Http2`]: clients that can do what a polite library would not.
 //! - [`Scripted`]: a resolver that answers with the bytes it is told.
+//! - [`TlsServer`] with certificates of an [`Authority`], and a [`Dns`] server.
 //! - [`FastCgi`], [`Uwsgi`], [`Scgi`], [`Grpc`]: the other kinds of upstream.
 //!
 //! `AUTHGEAR_NGINX` and `AUTHGEAR_MODULE` name the binary and the module,
 //! `AUTHGEAR_VALGRIND=1` runs nginx under memcheck.
 
+mod certificates;
+mod dns;
 mod environment;
 mod http1;
 mod http2;
@@ -31,8 +34,11 @@ mod port;
 mod scripted;
 mod seen;
 mod site;
+mod tls;
 mod wait;
 
+pub use certificates::{Authority, Identity};
+pub use dns::{Dns, Says};
 pub use environment::{workspace, Environment};
 pub use http1::Http1;
 pub use http2::{raw_http2_get, Http2};
@@ -46,4 +52,5 @@ pub use site::{
     people, Site, SiteBuilder, ALICE, ALICE_ACCESS_TOKEN, ALICE_APP_SESSION, ALICE_BEARER,
     ALICE_IDENTITY, BOB, BOB_IDENTITY, CAROL, GONE, INVALID_IDENTITY,
 };
+pub use tls::{Handshake, TlsServer, TlsServerBuilder};
 pub use wait::{deadline, eventually, holds_for};

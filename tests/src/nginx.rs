@@ -41,6 +41,7 @@ pub struct NginxBuilder {
     expected: Vec<String>,
     places: BTreeMap<String, String>,
     files: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
 }
 
 impl NginxBuilder {
@@ -58,6 +59,7 @@ impl NginxBuilder {
             expected: Vec::new(),
             places: BTreeMap::new(),
             files: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -173,6 +175,12 @@ impl NginxBuilder {
         self
     }
 
+    /// Sets an environment variable of nginx; `%prefix%` in it is nginx's directory.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     /// The line of the configuration on which this text is.
     ///
     /// # Panics
@@ -247,6 +255,11 @@ impl NginxBuilder {
             listens,
             workers: self.workers,
             expected: self.expected,
+            environment: self
+                .environment
+                .into_iter()
+                .map(|(name, value)| (name, value.replace("%prefix%", &self.places["prefix"])))
+                .collect(),
         }
     }
 
@@ -311,6 +324,7 @@ struct Prepared {
     listens: BTreeMap<String, Port>,
     workers: usize,
     expected: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Prepared {
@@ -346,7 +360,8 @@ impl Prepared {
             .arg("-p")
             .arg(self.directory.path())
             .arg("-c")
-            .arg(self.path("nginx.conf"));
+            .arg(self.path("nginx.conf"))
+            .envs(self.environment.iter().cloned());
         command
     }
 }

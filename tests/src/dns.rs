@@ -1,0 +1,144 @@
+//! A DNS server whose answers a test changes.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+
+/// Answers for every name alike, over UDP on 127.0.0.1.
+#[derive(Debug)]
+pub struct Dns {
+    addr: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    says: Says,
+    questions: Vec<String>,
+    stopped: bool,
+}
+
+/// What the server says.
+#[derive(Clone, Debug)]
+pub enum Says {
+    /// These addresses, for so many seconds.
+    Addresses(Vec<Ipv4Addr>, u32),
+    /// Nothing.
+    Silence,
+    /// A response code: 2 is a failure of the server, 3 means that there is no such name.
+    Code(u8),
+}
+
+/// The only type of record there is.
+const A: [u8; 4] = [0, 1, 0, 1];
+
+impl Dns {
+    /// Starts one.
+    pub fn saying(says: Says) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a UDP port");
+        let addr = socket.local_addr().expect("address");
+        let state = Arc::new(Mutex::new(State {
+            says,
+            questions: Vec::new(),
+            stopped: false,
+        }));
+        std::thread::spawn({
+            let state = Arc::clone(&state);
+            move || serve(&socket, &state)
+        });
+        Self { addr, state }
+    }
+
+    /// Starts one that knows a single address.
+    pub fn knowing(address: Ipv4Addr, ttl: u32) -> Self {
+        Self::saying(Says::Addresses(vec![address], ttl))
+    }
+
+    /// Changes what it says.
+    pub fn say(&self, says: Says) {
+        self.state.lock().expect("state").says = says;
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The names asked for so far, for IPv4 addresses.
+    pub fn questions(&self) -> Vec<String> {
+        self.state.lock().expect("state").questions.clone()
+    }
+}
+
+impl Drop for Dns {
+    fn drop(&mut self) {
+        self.state.lock().expect("state").stopped = true;
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a UDP port");
+        let _ = socket.send_to(&[], self.addr);
+    }
+}
+
+fn serve(socket: &UdpSocket, state: &Mutex<State>) {
+    let mut query = [0; 512];
+    while let Ok((length, from)) = socket.recv_from(&mut query) {
+        let mut state = state.lock().expect("state");
+        if state.stopped {
+            return;
+        }
+        let Some(question) = query[..length].get(12..) else {
+            continue;
+        };
+        let name = name(question);
+        let is_a = question.ends_with(&A);
+        if is_a {
+            state.questions.push(name);
+        }
+        if let Some(response) = respond(&query[..2], question, is_a, &state.says) {
+            let _ = socket.send_to(&response, from);
+        }
+    }
+}
+
+/// The labels of a question, joined by dots.
+fn name(question: &[u8]) -> String {
+    let mut labels = Vec::new();
+    let mut rest = question;
+    while let Some((length @ 1.., after)) = rest.split_first() {
+        let (label, after) = after.split_at(usize::from(*length).min(after.len()));
+        labels.push(String::from_utf8_lossy(label).into_owned());
+        rest = after;
+    }
+    labels.join(".")
+}
+
+fn respond(id: &[u8], question: &[u8], is_a: bool, says: &Says) -> Option<Vec<u8>> {
+    let (code, addresses, ttl): (u8, &[Ipv4Addr], u32) = match says {
+        Says::Silence => return None,
+        Says::Code(code) => (*code, &[], 0),
+        Says::Addresses(_, _) if !is_a => (0, &[], 0),
+        Says::Addresses(addresses, ttl) => (0, addresses, *ttl),
+    };
+    let mut response = id.to_vec();
+    // A response to a query with recursion desired, recursion available.
+    response.extend([
+        0x81,
+        0x80 | code,
+        0,
+        1,
+        0,
+        addresses.len() as u8,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    response.extend(question);
+    for address in addresses {
+        // The name is that of the question, at offset 12.
+        response.extend([0xc0, 12]);
+        response.extend(A);
+        response.extend(ttl.to_be_bytes());
+        response.extend([0, 4]);
+        response.extend(address.octets());
+    }
+    Some(response)
+}
