@@ -222,7 +222,7 @@ enum Purpose {
 
 impl Hold {
     /// The same, for a refresh.
-    pub fn to_refresh(mut self) -> Hold {
+    pub fn for_refresh(mut self) -> Hold {
         self.purpose = Purpose::Refresh;
         self
     }

@@ -31,6 +31,8 @@ pub fn status(r: Request<'_>) -> Result<ngx_int_t, NoMemory> {
     let Some(snapshot) = main.counters.snapshot(&main.zones) else {
         return Ok(500);
     };
+    r.push_header_out(&CACHE_CONTROL, b"no-store")?;
+    r.push_header_out(&VARY, b"Accept")?;
     r.send(
         200,
         format.content_type(),

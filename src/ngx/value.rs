@@ -8,7 +8,7 @@ use nginx_sys::{
 };
 
 use super::conf::Conf;
-use super::pool::{bytes, ngx_str, NoMemory, Pool};
+use super::pool::{bytes, ngx_str, NoMemory};
 use super::request::Request;
 
 /// A directive's parameter that may contain variables.
@@ -57,12 +57,5 @@ impl Value {
             }
             Ok(bytes(out))
         }
-    }
-
-    /// nginx's struct, for its own fields of this type. Lives as long as the value.
-    pub fn into_pool(self, pool: Pool<'_>) -> Result<*mut ngx_http_complex_value_t, NoMemory> {
-        let kept = pool.zeroed::<ngx_http_complex_value_t>()?;
-        *kept = self.compiled;
-        Ok(kept)
     }
 }

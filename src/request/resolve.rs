@@ -129,7 +129,7 @@ impl<'r> Resolving<'r, '_> {
                 let hold = facts().hold(zone, flight);
                 match self.use_found(question, &found, &value, CacheStatus::Refresh) {
                     Ok(()) => {
-                        if let Err(failure) = inquiry.refresh(hold.to_refresh()) {
+                        if let Err(failure) = inquiry.refresh(hold.for_refresh()) {
                             let log = self.r.log();
                             log.error(format_args!("authgear: resolver {failure}, not refreshed"));
                         }
