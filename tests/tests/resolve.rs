@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use authgear_integration::{
-    answer, deadline, get, people, Conversation, Http1, Port, Request, Scripted, Site, ALICE,
-    ALICE_IDENTITY,
+    answer, deadline, eventually, get, people, Conversation, Http1, Port, Request, Scripted, Site,
+    ALICE, ALICE_IDENTITY,
 };
 use authgear_resolver_double::Resolver;
 
@@ -186,8 +186,11 @@ fn the_resolve_is_logged_as_a_subrequest_only_when_asked() {
             ))
             .start();
         site.app_saw(alice());
-        site.nginx.wait_for_access("GET / ");
-        let log = site.nginx.access_log();
+        // The client's line is the last.
+        let log = eventually("the line of the client's request", || {
+            let log = site.nginx.access_log();
+            (log.lines().count() >= lines).then_some(log)
+        });
         let ended_well = log.lines().filter(|line| line.ends_with(" 200")).count();
         assert_eq!((ended_well, log.lines().count()), (lines, lines), "{log}");
     }
@@ -397,7 +400,7 @@ fn keepalive_bounds_the_idle_connections() {
     for client in &mut clients {
         assert_eq!(client.read_response().status, 200);
     }
-    authgear_integration::eventually("the others are closed", || {
+    eventually("the others are closed", || {
         (resolver.open_connections() == 2).then_some(())
     });
 }
