@@ -27,10 +27,11 @@ endif
 
 # The last file that nginx's configure writes.
 CONFIGURED := $(SOURCE)/objs/Makefile
+DOUBLE := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/authgear-resolver-double
 MODULE := $(OUT)/$(if $(GLIBC),glibc-$(GLIBC)/)ngx_http_authgear_module.so
 
 .DELETE_ON_ERROR:
-.PHONY: help deps nginx module test test-unit test-nginx test-all test-debian lint demo clean
+.PHONY: help deps nginx module test test-unit test-nginx test-all test-debian test-clients lint demo clean
 
 help:
 	@echo 'make deps        install what is missing here (Debian 12 or later, as root)'
@@ -40,6 +41,7 @@ help:
 	@echo 'make test        all tests on one nginx: test-unit and test-nginx'
 	@echo 'make test-all    all tests on every nginx'
 	@echo 'make test-debian integration tests on the nginx packages of Debian'
+	@echo 'make test-clients a real browser and a real gRPC client'
 	@echo 'make lint        format, clippy, shellcheck'
 	@echo 'make clean       remove what was built, but not what was downloaded'
 	@echo
@@ -98,15 +100,21 @@ test-all: deps
 test-debian:
 	@for suite in $(DEBIAN); do scripts/test-debian-nginx.sh $$suite || exit 1; done
 
+# Chromium and gRPC's own client; what this machine lacks of them is said, and is no failure.
+test-clients: nginx module
+	$(RUN_CARGO) build -p authgear-resolver-double
+	tests/browser/login.py $(NGINX) $(MODULE) $(DOUBLE)
+	tests/grpc/run.sh $(NGINX) $(MODULE) $(DOUBLE)
+
 lint: deps $(CONFIGURED)
 	$(RUN_CARGO) fmt --all --check
 	NGINX_SOURCE_DIR=$(SOURCE) $(RUN_CARGO) clippy --workspace --all-targets -- -D warnings
-	shellcheck scripts/*.sh .ci/run
+	shellcheck .ci/run $(wildcard scripts/*.sh docker/*.sh tests/*/*.sh)
 
 demo: deps
 	@$(MAKE) --no-print-directory nginx module
 	$(RUN_CARGO) build -p authgear-resolver-double
-	@KEEP=$(KEEP) scripts/demo.sh $(NGINX) $(MODULE) $${CARGO_TARGET_DIR:-target}/debug/authgear-resolver-double
+	@KEEP=$(KEEP) scripts/demo.sh $(NGINX) $(MODULE) $(DOUBLE)
 
 clean:
 	rm -rf build/nginx-* build/debian build/demo

@@ -37,6 +37,7 @@ need ca-certificates has_file /etc/ssl/certs/ca-certificates.crt
 need bzip2 has bzip2
 need curl has curl
 need openssl has openssl
+need procps has_file /bin/kill
 need python3 has python3
 need shellcheck has shellcheck
 # FastCGI and uwsgi applications, for the tests.
