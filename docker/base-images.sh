@@ -5,16 +5,16 @@
 # with: for machines whose Docker reaches no registry. As root. An image that is there already is left alone, so the
 # real ones win. Those made here have the label stand-in.
 #
-#   debian:bookworm-slim   Debian 12
-#   python:3-slim          the same with Debian's Python
-#   rust:1-bookworm        the same with gcc and a copy of this machine's Rust
+#   debian:SUITE-slim      Debian's release SUITE
+#   python:3-slim          Debian 12 with its Python
+#   rust:1-bookworm        Debian 12 with gcc and a copy of this machine's Rust
 #   nginx:1.18             Debian 11 and its nginx 1.18.0, with users, files and entry point as in the official image
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 work=$PWD/build/docker
 images=("$@")
-[ "$#" != 0 ] || images=(debian:bookworm-slim python:3-slim rust:1-bookworm nginx:1.18)
+[ "$#" != 0 ] || images=(debian:bookworm-slim debian:bullseye-slim python:3-slim rust:1-bookworm nginx:1.18)
 
 export DOCKER_BUILDKIT=0
 label=(--label stand-in=true)
@@ -29,7 +29,7 @@ mirror() {
     apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p
 }
 
-# system SUITE TAG: an image with Debian's essential packages and apt.
+# system SUITE: Debian's essential packages and apt.
 system() {
     local root=$work/$1
     mkdir -p "$work"
@@ -42,17 +42,13 @@ system() {
     mkdir -p "$root/etc/ssl/certs"
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
     rm -f "$root"/var/cache/apt/archives/*.deb
-    tar -C "$root" -c . | docker import --change 'CMD ["bash"]' --change 'LABEL stand-in=true' - "$2"
+    tar -C "$root" -c . | docker import --change 'CMD ["bash"]' --change 'LABEL stand-in=true' - "debian:$1-slim"
     rm -rf "$root"
 }
 
 # image TAG: from the Dockerfile on standard input.
 image() {
     docker build --quiet "${label[@]}" --tag "$1" - </dev/stdin
-}
-
-debian() {
-    system bookworm debian:bookworm-slim
 }
 
 python() {
@@ -84,11 +80,11 @@ DOCKERFILE
 }
 
 nginx() {
-    has_image stand-in/bullseye || system bullseye stand-in/bullseye
+    need debian:bullseye-slim
     # As the official image: nginx.conf with conf.d, user nginx with the number 101, no ca-certificates, logs to the
     # container's output, nothing in /var/cache/nginx. Debian's nginx has its temporary files elsewhere.
     image nginx:1.18 <<DOCKERFILE
-FROM stand-in/bullseye
+FROM debian:bullseye-slim
 RUN addgroup --system --gid 101 nginx \
  && adduser --system --disabled-login --ingroup nginx --no-create-home --home /nonexistent \
         --gecos "nginx user" --shell /bin/false --uid 101 nginx \
@@ -119,10 +115,14 @@ DOCKERFILE
 }
 
 need() {
+    local suite
     has_image "$1" && return
     echo "base-images: making a stand-in for $1" >&2
     case $1 in
-        debian:bookworm-slim) debian ;;
+        debian:*-slim)
+            suite=${1#debian:}
+            system "${suite%-slim}"
+            ;;
         python:3-slim) python ;;
         rust:1-bookworm) rust ;;
         nginx:1.18) nginx ;;
