@@ -72,6 +72,8 @@ const FIELDS: &[(&str, &[&str])] = &[
             "uri",
             "args",
             "unparsed_uri",
+            "host_start",
+            "host_end",
             "main",
             "parent",
             "post_subrequest",

@@ -171,6 +171,11 @@ impl Session {
         self.get(Field::UserId).unwrap_or_default()
     }
 
+    /// Whether the resolver has said that the user is not anonymous.
+    pub fn is_known_user(&self) -> bool {
+        self.get(Field::UserAnonymous) == Some(b"false")
+    }
+
     /// Whether the user is anonymous; false when absent.
     pub fn is_anonymous(&self) -> bool {
         self.is_true(Field::UserAnonymous)

@@ -35,14 +35,20 @@ impl fmt::Debug for Key {
 /// The key of a resolver request: SHA-256 over everything that decides its answer, which is where
 /// it goes, which project its hosts name, and each credential that Authgear may fall through to.
 ///
-/// `url` is the resolver's URL after evaluation; `host` and `forwarded_host` are the values sent.
-pub fn cache_key(
-    url: &[u8],
-    host: &[u8],
-    forwarded_host: Option<&[u8]>,
-    credentials: &Credentials,
-) -> Key {
-    KeyPrefix::new(url, host, forwarded_host).key(credentials)
+/// `url` is the resolver's URL after evaluation.
+pub fn cache_key(url: &[u8], hosts: Hosts<'_>, credentials: &Credentials) -> Key {
+    KeyPrefix::new(url, hosts).key(credentials)
+}
+
+/// The headers, as sent, by which Authgear finds the project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hosts<'a> {
+    /// `Host`
+    pub host: &'a [u8],
+    /// `X-Forwarded-Host`, which wins over `Host` where Authgear trusts its proxy.
+    pub forwarded: Option<&'a [u8]>,
+    /// `X-Original-Host`, the same if there is no `X-Forwarded-Host`.
+    pub original: Option<&'a [u8]>,
 }
 
 /// The part of a key that does not depend on the credentials, hashed once where it is known at start.
@@ -51,11 +57,12 @@ pub struct KeyPrefix(Sha256);
 
 impl KeyPrefix {
     /// Where a resolver request goes: see [`cache_key`].
-    pub fn new(url: &[u8], host: &[u8], forwarded_host: Option<&[u8]>) -> KeyPrefix {
+    pub fn new(url: &[u8], hosts: Hosts<'_>) -> KeyPrefix {
         let mut parts = Parts::new(Sha256::new());
         parts.add(Part::Url, Some(url));
-        parts.add(Part::Host, Some(host));
-        parts.add(Part::ForwardedHost, forwarded_host);
+        parts.add(Part::Host, Some(hosts.host));
+        parts.add(Part::ForwardedHost, hosts.forwarded);
+        parts.add(Part::OriginalHost, hosts.original);
         KeyPrefix(parts.pad())
     }
 
@@ -81,6 +88,7 @@ enum Part {
     AppSession,
     AppAccessToken,
     Session,
+    OriginalHost,
 }
 
 impl Part {
@@ -138,7 +146,7 @@ pub fn tag(identifier: &[u8]) -> u64 {
 pub fn session_tag(credentials: &Credentials<'_>) -> u64 {
     match credentials.session_id() {
         Some(id) => tag(id),
-        None => short(cache_key(b"", b"", None, credentials).as_bytes()),
+        None => short(cache_key(b"", Hosts::default(), credentials).as_bytes()),
     }
 }
 
@@ -172,12 +180,36 @@ mod tests {
             &names,
             headers.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())),
         );
-        cache_key(
-            url.as_bytes(),
-            host.as_bytes(),
-            forwarded_host.map(str::as_bytes),
-            &credentials,
-        )
+        let hosts = Hosts {
+            host: host.as_bytes(),
+            forwarded: forwarded_host.map(str::as_bytes),
+            original: None,
+        };
+        cache_key(url.as_bytes(), hosts, &credentials)
+    }
+
+    #[test]
+    fn the_original_host_names_a_project_too() {
+        let names = CookieNames::new(b"").unwrap();
+        let cookie = [(b"Cookie".as_slice(), b"session=s".as_slice())];
+        let credentials = Credentials::read(&names, cookie.into_iter());
+        let key = |forwarded, original| {
+            let hosts = Hosts {
+                host: b"h",
+                forwarded,
+                original,
+            };
+            cache_key(b"u", hosts, &credentials)
+        };
+        let keys = [
+            key(None, None),
+            key(None, Some(b"a".as_slice())),
+            key(None, Some(b"b")),
+            key(Some(b"a".as_slice()), None),
+            key(Some(b"a"), Some(b"a")),
+        ];
+        let different: HashSet<_> = keys.into_iter().collect();
+        assert_eq!(different.len(), keys.len());
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl Requirements {
         let has_role = |name: &Vec<u8>| session.roles().any(|role| role == name.as_slice());
         let has_amr = |value: &Vec<u8>| session.amr().any(|amr| amr == value.as_slice());
 
-        if self.user && session.is_anonymous() {
+        // Not said to be one is not enough.
+        if self.user && !session.is_known_user() {
             return Some(Reason::User);
         }
         if self.verified && !session.is_verified() {
@@ -786,6 +787,7 @@ mod tests {
         };
 
         let guest = session(&[("x-authgear-user-anonymous", "true")]);
+        let unknown = session(&[]);
         let old = session(&[("x-authgear-session-authenticated-at", "1600000000")]);
         let renewable = session(&[
             ("x-authgear-session-authenticated-at", "1600000000"),
@@ -819,6 +821,12 @@ mod tests {
             ),
             (None, &["session"], preflight, Decision::Pass),
             (Some(&guest), &["session"], fetch, Decision::Pass),
+            (
+                Some(&unknown),
+                &["user"],
+                fetch,
+                Decision::Forbidden(Reason::User),
+            ),
             (
                 Some(&guest),
                 &["user"],

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::table::once;
 use super::{DirectiveError, LocationConf, MainConf};
 use crate::cache::Zone;
-use crate::ngx::conf::{parse_msec, parse_size, Conf};
+use crate::ngx::conf::{parse_msec, parse_size, Conf, Line};
 use crate::ngx::request::Request;
 use crate::ngx::shm;
 use crate::ngx::value::Value;
@@ -33,7 +33,7 @@ enum Named {
     /// A zone, and where it is named.
     Zone {
         name: Vec<u8>,
-        place: String,
+        line: Line,
     },
 }
 
@@ -85,17 +85,25 @@ impl CacheConf {
 
     /// The merged form, if there is a cache. `lease` is the longest that a call to the resolver
     /// takes.
-    pub fn finish(&self, zones: &[Rc<Zone>], lease: Duration) -> Result<Option<Cache>, String> {
-        let Some(Named::Zone { name, place }) = &self.zone else {
+    pub fn finish(
+        &self,
+        cf: &Conf<'_>,
+        zones: &[Rc<Zone>],
+        lease: Duration,
+    ) -> Result<Option<Cache>, DirectiveError> {
+        let Some(Named::Zone { name, line }) = &self.zone else {
             return Ok(None);
         };
         let name = String::from_utf8_lossy(name);
-        let zone = zones.iter().find(|zone| zone.name() == name).ok_or_else(|| {
-            format!(
-                "\"authgear_cache\" directive names zone \"{name}\", but no \"authgear_cache_zone\" \
-                 makes it, in {place}"
-            )
-        })?;
+        let Some(zone) = zones.iter().find(|zone| zone.name() == name) else {
+            let what = "but no \"authgear_cache_zone\" makes it";
+            cf.at(line, || {
+                cf.emerg(format_args!(
+                    "\"authgear_cache\" directive names zone \"{name}\", {what}"
+                ));
+            });
+            return Err(DirectiveError::Logged);
+        };
         let ms = Duration::from_millis;
         let policy = Policy {
             valid: ms(self.valid.unwrap_or(60_000)),
@@ -133,6 +141,9 @@ pub fn cache_zone(main: &mut MainConf, cf: &Conf<'_>) -> Result<(), DirectiveErr
     if name.is_empty() || size < 8 * shm::page_size() {
         return Err(invalid());
     }
+    if name == crate::metrics::ZONE_NAME {
+        return Err("takes the name of the module's own zone".into());
+    }
     if main.zones.iter().any(|z| z.name().as_bytes() == name) {
         let name = String::from_utf8_lossy(name);
         return Err(DirectiveError::Other(format!(
@@ -161,7 +172,7 @@ pub fn cache(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveErro
         )),
         name => Ok(Named::Zone {
             name: name.to_vec(),
-            place: cf.place(),
+            line: cf.line(),
         }),
     })
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use authgear_session::credentials::CookieNames;
-use authgear_session::key::KeyPrefix;
+use authgear_session::key::{Hosts, KeyPrefix};
 
 use super::{
     DirectiveError, LocationConf, MainConf, OnError, Resolve, Resolver, SetHeader, Target,
@@ -32,7 +32,7 @@ macro_rules! inherit {
 impl LocationConf {
     /// Merges the level above into this one.
     pub fn merge(&mut self, cf: &Conf<'_>, parent: &LocationConf) -> Result<(), DirectiveError> {
-        self.check_require(parent)?;
+        self.check_require(cf, parent)?;
         self.tls.inherit(&parent.tls);
         inherit!(self, parent:
             resolve, set_headers, connect_timeout, send_timeout, read_timeout, next_upstream,
@@ -40,6 +40,7 @@ impl LocationConf {
             pass_identity, pass_set_cookie, trust_identity, on_error, error_status,
             require, login,
         );
+        self.check_answers(cf)?;
         self.cache.inherit(&parent.cache);
         // SAFETY: the module's main configuration has this type.
         let main: &mut MainConf = unsafe { cf.main_conf(module()) }.ok_or("outside http")?;
@@ -47,7 +48,7 @@ impl LocationConf {
             let names = CookieNames::new(b"").map_err(|e| e.to_string())?;
             self.cookie_names = Some(Rc::new(names));
         }
-        self.merged_cache = self.cache.finish(&main.zones, self.longest_call())?;
+        self.merged_cache = self.cache.finish(cf, &main.zones, self.longest_call())?;
         main.has_status |= self.shows_status;
         main.trusts |= self.trust_identity();
         main.watches |= self.merged_cache.as_ref().is_some_and(|cache| cache.watch);
@@ -131,12 +132,12 @@ fn constant_key_prefix(target: &Target, set_headers: &[SetHeader]) -> Option<Key
         None => Some(None),
     };
     let host = constant("Host")?.filter(|host| !host.is_empty());
-    let forwarded_host = constant("X-Forwarded-Host")?;
-    Some(key_prefix(
-        place,
-        host.unwrap_or(&place.host_header),
-        forwarded_host,
-    ))
+    let hosts = Hosts {
+        host: host.unwrap_or(&place.host_header),
+        forwarded: constant("X-Forwarded-Host")?,
+        original: constant("X-Original-Host")?,
+    };
+    Some(key_prefix(place, hosts))
 }
 
 /// nginx's merge callback.

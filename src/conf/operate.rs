@@ -4,7 +4,7 @@ use std::fs;
 use std::rc::Rc;
 
 use super::{DirectiveError, LocationConf};
-use crate::ngx::conf::{Conf, Handler};
+use crate::ngx::conf::{Conf, Handler, Line};
 
 /// Reads `authgear_webhook SECRET_FILE`.
 pub fn webhook(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
@@ -22,26 +22,54 @@ pub fn webhook(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveEr
         )));
     }
     conf.webhook_secret = Some(Rc::new(secret.to_vec()));
-    answer_by(cf, crate::webhook)
+    answer_by(conf, cf, crate::webhook)
 }
 
 /// Reads `authgear_status`.
 pub fn status(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
     conf.shows_status = true;
-    answer_by(cf, crate::status)
+    answer_by(conf, cf, crate::status)
 }
 
 /// Reads `authgear_purge`.
-pub fn purge(_: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
-    answer_by(cf, crate::purge)
+pub fn purge(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+    answer_by(conf, cf, crate::purge)
 }
 
-fn answer_by(cf: &Conf<'_>, handler: Handler) -> Result<(), DirectiveError> {
-    if cf.set_content_handler(Some(handler)) {
-        return Ok(());
+/// The handler by which the module answers a location, and the directive's line.
+pub struct Answers {
+    handler: Handler,
+    line: Line,
+}
+
+const CONFLICT: &str = "conflicts with another directive that answers the location";
+
+fn answer_by(
+    conf: &mut LocationConf,
+    cf: &Conf<'_>,
+    handler: Handler,
+) -> Result<(), DirectiveError> {
+    if !cf.set_content_handler(Some(handler)) {
+        return Err(CONFLICT.into());
     }
-    let conflict = "conflicts with another directive that answers the location";
-    Err(DirectiveError::Other(conflict.into()))
+    let line = cf.line();
+    conf.answers = Some(Answers { handler, line });
+    Ok(())
+}
+
+impl LocationConf {
+    /// Directives that come later, like `proxy_pass`, take the location without asking.
+    pub(super) fn check_answers(&self, cf: &Conf<'_>) -> Result<(), DirectiveError> {
+        match &self.answers {
+            Some(answers) if !cf.is_answered_by(answers.handler) => {
+                let what = "the location of \"authgear_webhook\", \"authgear_purge\" or \
+                            \"authgear_status\" is answered by another directive";
+                cf.at(&answers.line, || cf.emerg(format_args!("{what}")));
+                Err(DirectiveError::Logged)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The secret as the portal shows it: editors end the last line, which is no part of it.

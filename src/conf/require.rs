@@ -6,7 +6,7 @@ use authgear_session::require::Requirements;
 use nginx_sys::NGX_HTTP_LOC_CONF;
 
 use super::{DirectiveError, LocationConf, Resolve};
-use crate::ngx::conf::Conf;
+use crate::ngx::conf::{Conf, Line};
 use crate::ngx::value::Value;
 
 /// `authgear_require` of one level.
@@ -15,7 +15,7 @@ pub struct Require {
     /// What must hold; nothing after `off`.
     pub requirements: Rc<Requirements>,
     /// File and line, where it stands in a location, which must then resolve.
-    in_location: Option<Rc<str>>,
+    in_location: Option<Line>,
 }
 
 /// Reads `authgear_require`, of which a level may have several.
@@ -42,12 +42,12 @@ pub fn require(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveEr
         for condition in conditions {
             requirements
                 .add(condition)
-                .map_err(|e| DirectiveError::Other(format!("has an {e}")))?;
+                .map_err(|e| DirectiveError::Other(format!("is wrong: {e}")))?;
         }
     }
     conf.require = Some(Require {
         requirements: Rc::new(requirements),
-        in_location: cf.is_level(NGX_HTTP_LOC_CONF).then(|| cf.place().into()),
+        in_location: cf.is_level(NGX_HTTP_LOC_CONF).then(|| cf.line()),
     });
     Ok(())
 }
@@ -57,26 +57,33 @@ pub fn login(conf: &mut LocationConf, cf: &Conf<'_>) -> Result<(), DirectiveErro
     if conf.login.is_some() {
         return Err(DirectiveError::Duplicate);
     }
-    if cf.arg().is_empty() {
-        return Err(DirectiveError::invalid(b"", "a URL"));
-    }
-    conf.login = Some(Rc::new(Value::compile(cf, cf.arg())?));
+    conf.login = Some(match cf.arg() {
+        b"" => return Err(DirectiveError::invalid(b"", "a URL or \"off\"")),
+        b"off" => None,
+        url => Some(Rc::new(Value::compile(cf, url)?)),
+    });
     Ok(())
 }
 
 impl LocationConf {
     /// A requirement written in a location that resolves nothing would let nobody in: surely a
     /// mistake. Call before the level above is merged in.
-    pub(super) fn check_require(&self, parent: &LocationConf) -> Result<(), String> {
+    pub(super) fn check_require(
+        &self,
+        cf: &Conf<'_>,
+        parent: &LocationConf,
+    ) -> Result<(), DirectiveError> {
         let resolve = self.resolve.as_ref().or(parent.resolve.as_ref());
         if matches!(resolve, Some(Resolve::At(_))) {
             return Ok(());
         }
         let require = self.require.as_ref().filter(|r| !r.requirements.is_none());
-        match require.and_then(|r| r.in_location.as_deref()) {
-            Some(place) => Err(format!(
-                "\"authgear_require\" in a location without \"authgear_resolve\", in {place}"
-            )),
+        match require.and_then(|r| r.in_location.as_ref()) {
+            Some(line) => {
+                let what = "\"authgear_require\" in a location without \"authgear_resolve\"";
+                cf.at(line, || cf.emerg(format_args!("{what}")));
+                Err(DirectiveError::Logged)
+            }
             None => Ok(()),
         }
     }
@@ -95,6 +102,6 @@ impl LocationConf {
 
     /// `authgear_login`
     pub fn login(&self) -> Option<&Value> {
-        self.login.as_deref()
+        self.login.as_ref()?.as_deref()
     }
 }

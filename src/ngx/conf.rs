@@ -155,6 +155,15 @@ impl<'c> Conf<'c> {
         }
     }
 
+    /// Whether the location that is being merged is answered by this handler.
+    pub fn is_answered_by(&self, handler: Handler) -> bool {
+        // SAFETY: core's location configuration has this type, and is merged before ours.
+        let core: Option<&ngx_http_core_loc_conf_t> =
+            unsafe { self.loc_conf(&*ptr::addr_of!(ngx_http_core_module)) };
+        core.and_then(|core| core.handler)
+            .is_some_and(|h| h as usize == handler as usize)
+    }
+
     /// Makes the location's requests be answered by this handler, unless they have one already.
     pub fn set_content_handler(&self, handler: ngx_http_handler_pt) -> bool {
         // SAFETY: inside a location, `ctx` has core's configuration of it.

@@ -333,10 +333,21 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// The Host header as received.
+    /// The host as the client named it: the Host header or, over HTTP/3, the `:authority`.
     pub fn host(self) -> Option<&'r [u8]> {
-        // SAFETY: null or an element of the request's headers.
-        unsafe { self.get().headers_in.host.as_ref().map(|h| bytes(h.value)) }
+        let r = self.get();
+        // SAFETY: null or an element of the request's headers; the two pointers are null or mark a
+        // part of the request's buffers.
+        unsafe {
+            if let Some(header) = r.headers_in.host.as_ref() {
+                return Some(bytes(header.value));
+            }
+            if r.host_start.is_null() || r.host_end < r.host_start {
+                return None;
+            }
+            let len = r.host_end.offset_from(r.host_start) as usize;
+            Some(core::slice::from_raw_parts(r.host_start, len))
+        }
     }
 
     /// The request's query, without the question mark.

@@ -66,7 +66,7 @@ fn without_resolver(
     match conf.requirements() {
         Some(requirements) if phase == Phase::Access => {
             let context = Context::start(r)?;
-            let decision = refuse::decide(r, None, requirements);
+            let decision = refuse::decide(r, None, requirements)?;
             let error = "authgear: authgear_require without authgear_resolve";
             r.log().error(format_args!("{error}"));
             refuse::refuse(r, context, decision)
@@ -92,7 +92,7 @@ fn enforce(mut resolving: Resolving<'_, '_>, phase: Phase) -> Result<ngx_int_t, 
         }
         let session = resolved.session.as_ref();
         let decision = match requirements {
-            Some(requirements) => refuse::decide(r, session, requirements),
+            Some(requirements) => refuse::decide(r, session, requirements)?,
             None => Decision::Pass,
         };
         if decision != Decision::Pass {

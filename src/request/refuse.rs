@@ -19,20 +19,24 @@ static GRPC_STATUS: HeaderName = HeaderName::new("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::new("grpc-message");
 
 /// Judges the session by the location's requirements.
-pub fn decide(r: Request<'_>, session: Option<&Session>, requirements: &Requirements) -> Decision {
+pub fn decide(
+    r: Request<'_>,
+    session: Option<&Session>,
+    requirements: &Requirements,
+) -> Result<Decision, NoMemory> {
     let facts = RequestFacts {
         preflight: is_preflight(r),
         now: crate::ngx::time::now(),
         ..RequestFacts::default()
     };
-    match judge(session, requirements, &facts) {
+    Ok(match judge(session, requirements, &facts) {
         Decision::Pass => Decision::Pass,
         // Only now is it worth finding out what kind of client this is.
-        _ => judge(session, requirements, &with_client_facts(r, facts)),
-    }
+        _ => judge(session, requirements, &with_client_facts(r, facts)?),
+    })
 }
 
-fn with_client_facts(r: Request<'_>, facts: RequestFacts) -> RequestFacts {
+fn with_client_facts(r: Request<'_>, facts: RequestFacts) -> Result<RequestFacts, NoMemory> {
     let bearer = has_bearer(r);
     let any_sec_fetch = r.headers_in().any(|h| {
         h.name
@@ -48,12 +52,13 @@ fn with_client_facts(r: Request<'_>, facts: RequestFacts) -> RequestFacts {
         upgrade: r.header_in("Upgrade").is_some(),
     };
     let get_or_head = matches!(r.method(), NGX_HTTP_GET | NGX_HTTP_HEAD);
-    RequestFacts {
-        navigation: is_navigation(get_or_head, headers),
+    let navigation = is_navigation(get_or_head, headers);
+    Ok(RequestFacts {
+        navigation,
         bearer,
-        login: LocationConf::of(r).login().is_some(),
+        login: navigation && login_url(r)?.is_some(),
         ..facts
-    }
+    })
 }
 
 /// Carries out a decision other than `Pass`.

@@ -281,8 +281,7 @@ impl<'r> Resolving<'r, '_> {
             if let Some(found) = cache.zone.stale(&key, &cache.policy, &mut value) {
                 match self.use_found(pending.question, &found, &value, CacheStatus::Stale) {
                     Ok(()) => {
-                        let (log, then) = (self.r.log(), "using a stale answer");
-                        log.error(format_args!("authgear: resolver {failure}, {then}"));
+                        self.report(&failure, "using a stale answer", call.as_ref());
                         return;
                     }
                     Err(question) => pending.question = question,
@@ -292,17 +291,28 @@ impl<'r> Resolving<'r, '_> {
         self.give_up(pending, failure, call);
     }
 
+    /// Says why there is no answer, and what follows.
+    fn report(&self, failure: &Failure, then: &str, call: Option<&CallFacts>) {
+        let log = self.r.log();
+        match (failure, call) {
+            // Whoever has asked has logged the cause.
+            (Failure::Others, _) => log.info(format_args!("authgear: resolver {failure}, {then}")),
+            (_, Some(call)) if !call.addr.is_empty() => {
+                let peer = String::from_utf8_lossy(&call.addr);
+                log.error(format_args!(
+                    "authgear: resolver {failure}, {then}, peer: {peer}"
+                ));
+            }
+            _ => log.error(format_args!("authgear: resolver {failure}, {then}")),
+        }
+    }
+
     fn give_up(&mut self, pending: Pending, failure: Failure, call: Option<CallFacts>) {
         let then = match self.resolver.on_error {
             OnError::Deny => "denying",
             OnError::Anonymous => "going on without a session",
         };
-        let log = self.r.log();
-        match failure {
-            // Whoever has asked has logged the cause.
-            Failure::Others => log.info(format_args!("authgear: resolver {failure}, {then}")),
-            _ => log.error(format_args!("authgear: resolver {failure}, {then}")),
-        }
+        self.report(&failure, then, call.as_ref());
         self.context.progress = Progress::Answered(pending.question);
         self.settle(Resolved {
             outcome: Some(Outcome::Error),

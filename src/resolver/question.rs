@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use authgear_session::credentials::Credentials;
-use authgear_session::key::{Key, KeyPrefix};
+use authgear_session::key::{Hosts, Key, KeyPrefix};
 
 use super::request::{credentials, Changes};
 use crate::conf::{Place, Resolver};
@@ -75,18 +75,22 @@ pub fn key<'r>(
     if let Some(prefix) = &resolver.key_prefix {
         return prefix.key(credentials);
     }
-    let host = changes.host(place);
-    key_prefix(place, host, changes.get("X-Forwarded-Host")).key(credentials)
+    let hosts = Hosts {
+        host: changes.host(place),
+        forwarded: changes.get("X-Forwarded-Host"),
+        original: changes.get("X-Original-Host"),
+    };
+    key_prefix(place, hosts).key(credentials)
 }
 
 /// The part of a key that says whom was asked, for which project.
-pub fn key_prefix(place: &Place, host: &[u8], forwarded_host: Option<&[u8]>) -> KeyPrefix {
+pub fn key_prefix(place: &Place, hosts: Hosts<'_>) -> KeyPrefix {
     let mut url = place.schema().to_vec();
     url.extend_from_slice(&place.host_header);
     // Of a unix socket the Host header does not tell which.
     url.extend_from_slice(&place.host);
     url.extend_from_slice(&place.uri);
-    KeyPrefix::new(&url, host, forwarded_host)
+    KeyPrefix::new(&url, hosts)
 }
 
 fn key_now(r: Request<'_>, resolver: &Resolver) -> Option<Key> {

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 use crate::{deadline, eventually, workspace, Environment, Http1, Http2, Port, Request, Response};
 
+/// What is in every credential that the tests use.
+const CREDENTIALS: [&str; 4] = [".secret", "-bearer", "alice-app", "alice-access"];
+
 /// What no test's error log may hold, unless the test expects it.
 const FORBIDDEN: [&str; 6] = [
     "[alert]",
@@ -558,6 +561,14 @@ impl Nginx {
                 .filter(|line| FORBIDDEN.iter().any(|text| line.contains(text)))
                 .filter(|line| !expected(line))
                 .map(str::to_owned),
+        );
+        // nginx's own debug lines show headers; none of the module's may, at any level.
+        complaints.extend(
+            log.lines()
+                .filter_map(|line| line.split_once(" authgear: ").map(|(_, said)| said))
+                .map(|said| said.split(", client: ").next().unwrap_or(said))
+                .filter(|said| CREDENTIALS.iter().any(|text| said.contains(text)))
+                .map(|said| format!("a credential in the log: {said}")),
         );
         for entry in fs::read_dir(self.prefix()).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
