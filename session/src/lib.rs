@@ -9,6 +9,7 @@
 //! - [`key`]: what a cached answer belongs to
 //! - [`jwt`]: when a bearer token that is a JWT expires
 //! - [`require`]: what a location demands of a session, and the verdict on a request
+//! - [`accept`]: which form a client prefers
 //! - [`refusal`]: how a refusal looks to the client that gets it
 //! - [`return_url`]: this request's URL, for use inside a query parameter
 //! - [`event`]: whom a webhook event concerns
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod accept;
 pub mod answer;
 pub mod credentials;
 pub mod event;

@@ -68,7 +68,8 @@ mod tests {
     #[test]
     fn queries_name_users_and_sessions() {
         let ids = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let table: &[(&str, Result<(&[&str], &[&str]), PurgeError>)] = &[
+        type Named = (&'static [&'static str], &'static [&'static str]);
+        let table: &[(&str, Result<Named, PurgeError>)] = &[
             ("user=a", Ok((&["a"], &[]))),
             ("session=s", Ok((&[], &["s"]))),
             ("user=a&session=s&user=b%2Fc", Ok((&["a", "b/c"], &["s"]))),

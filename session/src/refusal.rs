@@ -1,5 +1,6 @@
 //! How a refusal looks to the client that gets it: a page, a problem or a gRPC status.
 
+use crate::accept::{media_ranges, preference, MediaRange, Precision};
 use http::StatusCode;
 use serde::Serialize;
 
@@ -134,53 +135,19 @@ fn detail(reason: Reason) -> &'static str {
     }
 }
 
-/// How exactly a range of `Accept` names a media type.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Precision {
-    /// `*/*`
-    Any,
-    /// `text/*`
-    Type,
-    /// `text/html`
-    Exact,
-}
-
-/// What `Accept` says of a kind of body; the greater one is preferred.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Preference {
-    /// In thousandths.
-    quality: u16,
-    precision: Precision,
-}
-
-/// The preference for the media types that `names` recognises: of the ranges that name one most
-/// precisely, the highest rated.
-fn preference(accept: &[u8], names: fn(&[u8]) -> Option<Precision>) -> Preference {
-    media_ranges(accept)
-        .filter_map(|(range, quality)| Some((names(range)?, quality)))
-        .max()
-        .map_or(
-            Preference {
-                quality: 0,
-                precision: Precision::Any,
-            },
-            |(precision, quality)| Preference { quality, precision },
-        )
-}
-
-fn is_json(range: &[u8]) -> Option<Precision> {
-    let range = range.to_ascii_lowercase();
-    match range.as_slice() {
+fn is_json(range: &MediaRange<'_>) -> Option<Precision> {
+    let media_type = range.media_type.to_ascii_lowercase();
+    match media_type.as_slice() {
         b"application/json" => Some(Precision::Exact),
         b"application/*" => Some(Precision::Type),
         b"*/*" => Some(Precision::Any),
-        _ => (range.starts_with(b"application/") && range.ends_with(b"+json"))
+        _ => (media_type.starts_with(b"application/") && media_type.ends_with(b"+json"))
             .then_some(Precision::Exact),
     }
 }
 
-fn is_html(range: &[u8]) -> Option<Precision> {
-    match range.to_ascii_lowercase().as_slice() {
+fn is_html(range: &MediaRange<'_>) -> Option<Precision> {
+    match range.media_type.to_ascii_lowercase().as_slice() {
         b"text/html" => Some(Precision::Exact),
         b"text/*" => Some(Precision::Type),
         b"*/*" => Some(Precision::Any),
@@ -189,8 +156,7 @@ fn is_html(range: &[u8]) -> Option<Precision> {
 }
 
 fn lists_html(accept: &[u8]) -> bool {
-    media_ranges(accept)
-        .any(|(range, quality)| range.eq_ignore_ascii_case(b"text/html") && quality > 0)
+    media_ranges(accept).any(|range| range.is(b"text/html") && range.quality > 0)
 }
 
 /// `application/grpc`, `application/grpc+proto`, `application/grpc-web` and their like.
@@ -201,57 +167,6 @@ fn is_grpc(content_type: &[u8]) -> bool {
     };
     name.eq_ignore_ascii_case(GRPC)
         && matches!(rest.first(), None | Some(b'+' | b'-' | b';' | b' ' | b'\t'))
-}
-
-/// The media ranges of `Accept` with their quality in thousandths; malformed ones are left out.
-fn media_ranges(accept: &[u8]) -> impl Iterator<Item = (&[u8], u16)> {
-    split_unquoted(accept, b',').filter_map(|element| {
-        let mut parts = split_unquoted(element, b';').map(<[u8]>::trim_ascii);
-        let range = parts.next()?;
-        let mut quality = 1000;
-        for parameter in parts {
-            if let [b'q' | b'Q', b'=', value @ ..] = parameter {
-                quality = parse_quality(value)?;
-            }
-        }
-        Some((range, quality))
-    })
-}
-
-/// `qvalue` of RFC 9110, 12.4.2, in thousandths.
-fn parse_quality(value: &[u8]) -> Option<u16> {
-    let (&whole, fraction) = value.split_first()?;
-    let digits = match fraction {
-        [] | [b'.'] => &[],
-        [b'.', digits @ ..] if digits.len() <= 3 && digits.iter().all(u8::is_ascii_digit) => digits,
-        _ => return None,
-    };
-    let thousandths = (0..3).fold(0, |sum, i| {
-        sum * 10 + digits.get(i).map_or(0, |digit| u16::from(digit - b'0'))
-    });
-    match (whole, thousandths) {
-        (b'0', _) => Some(thousandths),
-        (b'1', 0) => Some(1000),
-        _ => None,
-    }
-}
-
-/// Splits at a separator that is not inside a quoted string (RFC 9110, 5.6.4).
-fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    let mut escaped = false;
-    text.split(move |&byte| {
-        if escaped {
-            escaped = false;
-            return false;
-        }
-        match byte {
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => return byte == separator && !quoted,
-        }
-        false
-    })
 }
 
 #[cfg(test)]
