@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use authgear_integration::{
-    deadline, eventually, get, people, Http1, Request, Response, Site, SiteBuilder, ALICE,
+    deadline, eventually, get, people, Environment, Http1, Request, Response, Site, SiteBuilder,
+    ALICE,
 };
 use authgear_resolver_double::{Fault, Session};
 use rustix::process::{kill_process, Pid, Signal};
@@ -29,7 +30,21 @@ const SERVER: &str = "
     }
 ";
 
-const MANY: usize = 200;
+/// Two hundred; fewer where nginx runs so slowly that the last would come after the answer.
+fn many() -> usize {
+    match Environment::get().valgrind {
+        true => 20,
+        false => 200,
+    }
+}
+
+/// That long, on a machine that may have other things to do.
+fn patience(ms: u64) -> Duration {
+    match Environment::get().valgrind {
+        true => deadline(),
+        false => Duration::from_millis(ms),
+    }
+}
 
 fn builder(workers: usize, directives: &str) -> SiteBuilder {
     Site::builder()
@@ -107,21 +122,18 @@ fn two_hundred_at_once_with_a_new_session_ask_once() {
     for workers in [1, 4] {
         let site = site(workers, "");
         site.resolver.set_delay(Duration::from_millis(20));
-        let responses = at_once(&mut connect(&site, MANY), &alice("/"));
+        let responses = at_once(&mut connect(&site, many()), &alice("/"));
         all_are_alices(&responses);
         assert_eq!(workers_of(&responses), workers);
         assert_eq!(site.resolver.request_count(), 1, "{workers} workers");
         assert_eq!(count(&responses, "MISS"), 1);
         assert_eq!(
             count(&responses, "WAIT") + count(&responses, "HIT"),
-            MANY - 1
+            many() - 1
         );
         // A machine with more to do is slow; a poll every half second would show all the same.
         let median = median(&responses);
-        assert!(
-            median < Duration::from_millis(400),
-            "{median:?}, {workers} workers"
-        );
+        assert!(median < patience(400), "{median:?}, {workers} workers");
     }
 }
 
@@ -132,13 +144,13 @@ fn two_hundred_at_once_on_an_expired_answer_ask_once() {
         all_are_alices(&at_once(&mut connect(&site, 1), &alice("/short")));
         std::thread::sleep(Duration::from_millis(350));
         site.resolver.set_delay(Duration::from_millis(100));
-        let responses = at_once(&mut connect(&site, MANY), &alice("/short"));
+        let responses = at_once(&mut connect(&site, many()), &alice("/short"));
         all_are_alices(&responses);
         assert_eq!(site.resolver.request_count(), 2, "{workers} workers");
         assert_eq!(count(&responses, "EXPIRED"), 1);
         assert_eq!(
             count(&responses, "WAIT") + count(&responses, "HIT"),
-            MANY - 1
+            many() - 1
         );
     }
 }
@@ -155,7 +167,7 @@ fn what_two_hundred_clients_wait() {
         ("expired answer", 4, "/short"),
     ] {
         let site = site(workers, "");
-        let mut clients = connect(&site, MANY);
+        let mut clients = connect(&site, many());
         let mut medians = Vec::new();
         for round in 0..11 {
             let request = if path == "/" {
@@ -205,11 +217,7 @@ fn when_the_one_who_asks_leaves_another_asks() {
             let response = client.read_response();
             assert_eq!(response.header("user"), Some("alice"), "{response:?}");
         }
-        assert!(
-            left.elapsed() < Duration::from_millis(1500),
-            "{:?}",
-            left.elapsed()
-        );
+        assert!(left.elapsed() < patience(1500), "{:?}", left.elapsed());
         assert_eq!(site.resolver.request_count(), 2, "{workers} workers");
     }
 }
@@ -265,7 +273,7 @@ fn waiters_that_leave_are_no_loss() {
 fn when_the_one_who_asks_is_killed_another_asks() {
     let mut site = builder(4, "").expect_in_log("exited on signal 9").start();
     site.resolver.set_delay(Duration::from_millis(500));
-    let mut clients = connect(&site, 100);
+    let mut clients = connect(&site, many() / 2);
     for client in &mut clients {
         client.send(alice("/").head());
     }
@@ -283,12 +291,8 @@ fn when_the_one_who_asks_is_killed_another_asks() {
         assert_eq!(response.header("user"), Some("alice"), "{response:?}");
         served += 1;
     }
-    assert!(served >= 20, "{served} of 100 were served");
-    assert!(
-        killed.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        killed.elapsed()
-    );
+    assert!(served >= many() / 10, "{served} were served");
+    assert!(killed.elapsed() < patience(3000), "{:?}", killed.elapsed());
     assert_eq!(site.resolver.request_count(), 2);
     site.nginx.reload();
 }
@@ -329,7 +333,7 @@ fn those_who_wait_share_a_failure() {
             let site = site(workers, "authgear_next_upstream off;");
             site.resolver.set_delay(Duration::from_millis(300));
             site.resolver.set_fault(fault.clone());
-            let responses = at_once(&mut connect(&site, MANY), &alice("/"));
+            let responses = at_once(&mut connect(&site, many()), &alice("/"));
             for (response, _) in &responses {
                 assert_eq!(response.status, 503, "{name}");
             }
@@ -353,7 +357,7 @@ fn those_who_wait_share_an_answer_without_a_session() {
         let site = site(4, "");
         site.resolver.set_delay(Duration::from_millis(300));
         site.resolver.set_fault(fault);
-        let responses = at_once(&mut connect(&site, 100), &get("/").bearer("unknown"));
+        let responses = at_once(&mut connect(&site, many() / 2), &get("/").bearer("unknown"));
         for (response, _) in &responses {
             assert_eq!((response.status, response.header("user")), (200, None));
         }
@@ -370,10 +374,10 @@ fn when_the_resolver_hangs_all_are_told_at_the_read_timeout() {
             "authgear_read_timeout 2s; authgear_cache_lock_timeout 2s;",
         );
         site.resolver.set_fault(Fault::hang());
-        let responses = at_once(&mut connect(&site, MANY), &alice("/"));
+        let responses = at_once(&mut connect(&site, many()), &alice("/"));
         for (response, time) in &responses {
             assert_eq!(response.status, 503);
-            assert!(*time < Duration::from_secs(4), "{time:?}");
+            assert!(*time < patience(4000), "{time:?}");
         }
         assert_eq!(site.resolver.request_count(), 1, "{workers} workers");
     }
@@ -386,9 +390,9 @@ fn a_herd_on_a_stale_answer_asks_once() {
     std::thread::sleep(Duration::from_millis(350));
     site.resolver.set_fault(Fault::status(500));
     site.resolver.set_delay(Duration::from_millis(300));
-    let responses = at_once(&mut connect(&site, MANY), &alice("/stale"));
+    let responses = at_once(&mut connect(&site, many()), &alice("/stale"));
     all_are_alices(&responses);
-    assert_eq!(count(&responses, "STALE"), MANY);
+    assert_eq!(count(&responses, "STALE"), many());
     assert_eq!(site.resolver.request_count(), 2);
 }
 
@@ -410,31 +414,29 @@ fn an_answer_wakes_other_workers_within_milliseconds() {
             started.elapsed()
         })
         .min();
-    assert!(
-        best < Some(Duration::from_millis(400)),
-        "{best:?} for a call of 300 ms"
-    );
+    assert!(best < Some(patience(400)), "{best:?} for a call of 300 ms");
 }
 
 #[test]
 fn many_sessions_at_once_ask_once_each() {
-    let store = (0..40).fold(people(), |store, n| {
+    let sessions = many() / 5;
+    let store = (0..sessions).fold(people(), |store, n| {
         store.session(Session::cookie(&format!("m{n}.secret"), "alice"))
     });
     let site = builder(4, "").store(store).start();
     site.resolver.set_delay(Duration::from_millis(100));
-    let mut clients = connect(&site, MANY);
+    let mut clients = connect(&site, many());
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(
             get("/")
-                .cookie(&format!("session=m{}.secret", n % 40))
+                .cookie(&format!("session=m{}.secret", n % sessions))
                 .head(),
         );
     }
     for client in &mut clients {
         assert_eq!(client.read_response().header("user"), Some("alice"));
     }
-    assert_eq!(site.resolver.request_count(), 40);
+    assert_eq!(site.resolver.request_count(), sessions);
     // The calls' connections are kept, as far as they may be.
     eventually("idle connections", || {
         (site.resolver.connections_open() <= 4 * 32).then_some(())
