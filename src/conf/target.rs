@@ -65,13 +65,18 @@ impl Place {
         if let Some(end) = uri.iter().position(|b| *b == b'#') {
             uri.truncate(end);
         }
-        if uri.iter().any(|b| *b <= b' ' || *b == 0x7f) {
+        let host_header = url.host_header();
+        if uri
+            .iter()
+            .chain(&host_header)
+            .any(|b| *b <= b' ' || *b == 0x7f)
+        {
             return Err("has a URL with white space or a control character in it".into());
         }
         Ok(Place {
             tls,
             host: url.host().to_vec(),
-            host_header: url.host_header(),
+            host_header,
             uri,
             unix: url.is_unix(),
         })
