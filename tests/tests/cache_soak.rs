@@ -2,7 +2,8 @@
 //! application is told belongs to the credential that was sent.
 //!
 //! The long run, with its numbers from the environment (`AUTHGEAR_SOAK_REQUESTS`,
-//! `AUTHGEAR_SOAK_SESSIONS`, `AUTHGEAR_SOAK_CLIENTS`, `AUTHGEAR_SOAK_ZONE`):
+//! `AUTHGEAR_SOAK_SESSIONS`, `AUTHGEAR_SOAK_CLIENTS`, `AUTHGEAR_SOAK_ZONE`, `AUTHGEAR_SOAK_KILL_MS`,
+//! `AUTHGEAR_SOAK_RELOAD_MS`):
 //!
 //! ```console
 //! $ cargo test --release -p authgear-integration --test cache_soak -- --ignored --nocapture
@@ -72,14 +73,15 @@ fn a_long_soak() {
     let number = |name: &str, default| {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
+    let milliseconds = |name: &str, default| Duration::from_millis(number(name, default) as u64);
     run(&Plan {
         requests: number("AUTHGEAR_SOAK_REQUESTS", 1_000_000),
         sessions: number("AUTHGEAR_SOAK_SESSIONS", 50_000),
         clients: number("AUTHGEAR_SOAK_CLIENTS", 32),
         // Some 20,000 sessions.
         zone: std::env::var("AUTHGEAR_SOAK_ZONE").unwrap_or_else(|_| "8m".into()),
-        kill_every: Some(Duration::from_secs(2)),
-        reload_every: Some(Duration::from_secs(5)),
+        kill_every: Some(milliseconds("AUTHGEAR_SOAK_KILL_MS", 2_000)),
+        reload_every: Some(milliseconds("AUTHGEAR_SOAK_RELOAD_MS", 5_000)),
     });
 }
 
