@@ -54,6 +54,9 @@ fn now() -> Time {
     Time::from_millis(time::monotonic_ms())
 }
 
+/// How far nginx's clock, a coarse one, may be behind.
+const CLOCK_LAG: Duration = Duration::from_millis(20);
+
 /// Whether a process that resolves still lives.
 fn alive(owner: Owner) -> bool {
     process::is_alive(owner.pid)
@@ -198,7 +201,7 @@ impl CredentialFacts {
             let at = Duration::from_secs(u64::try_from(at).unwrap_or(0));
             let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
             let left = at.saturating_sub(since_1970.unwrap_or_default());
-            now().after(left)
+            now().after(left.saturating_sub(CLOCK_LAG))
         })
     }
 }
