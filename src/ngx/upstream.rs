@@ -18,8 +18,9 @@ use nginx_sys::{
     NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_WAITED,
 };
 
-use super::bits::UPSTREAM_SSL;
+use super::bits::{EVENT_READY, UPSTREAM_SSL};
 use super::dns;
+use super::event;
 use super::exchange::{create_request, process_header, reinit_request};
 use super::guard::guard;
 use super::keepalive::{self, Connections};
@@ -160,6 +161,11 @@ unsafe extern "C" fn begin<E: Exchange>(sr: *mut ngx_http_request_t) {
             match running::<E>(sr).servers {
                 Servers::Name(question) => {
                     (*sr).read_event_handler = Some(ngx_http_test_reading);
+                    // The client may have left already, of which no further event tells.
+                    let read = (*(*sr).connection).read;
+                    if EVENT_READY.get(read) {
+                        event::post(read);
+                    }
                     dns::look_up(sr, question, found::<E>);
                 }
                 Servers::Group(_) | Servers::Resolved(_) => connect::<E>(sr),
