@@ -38,6 +38,7 @@ need bzip2 has bzip2
 need curl has curl
 need openssl has openssl
 need procps has_file /bin/kill
+need pkg-config has pkg-config
 need python3 has python3
 need shellcheck has shellcheck
 # FastCGI and uwsgi applications, for the tests.

@@ -48,7 +48,7 @@ impl LocationConf {
             let names = CookieNames::new(b"").map_err(|e| e.to_string())?;
             self.cookie_names = Some(Rc::new(names));
         }
-        self.merged_cache = self.cache.finish(cf, &main.zones, self.longest_call())?;
+        self.merged_cache = self.cache.finish(cf, &main.zones, self.longest_call(cf))?;
         main.has_status |= self.shows_status;
         main.trusts |= self.trust_identity();
         main.watches |= self.merged_cache.as_ref().is_some_and(|cache| cache.watch);
@@ -60,10 +60,15 @@ impl LocationConf {
     }
 
     /// How long a call to one server can take.
-    fn longest_call(&self) -> Duration {
+    fn longest_call(&self, cf: &Conf<'_>) -> Duration {
         let times = [self.connect_timeout, self.send_timeout, self.read_timeout];
         let sum: u64 = times.iter().map(|t| t.unwrap_or(TIMEOUT_MS)).sum();
-        Duration::from_millis(sum.max(self.next_upstream_timeout.unwrap_or(0)) + 1_000)
+        let look_up = match &self.resolve {
+            Some(Resolve::At(target)) => target.longest_look_up(cf),
+            Some(Resolve::Off) | None => Duration::ZERO,
+        };
+        let call = sum.max(self.next_upstream_timeout.unwrap_or(0)) + 1_000;
+        Duration::from_millis(call) + look_up
     }
 
     fn resolver_at(

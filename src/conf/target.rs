@@ -1,6 +1,7 @@
 //! `authgear_resolve`: whom to ask.
 
 use core::ptr::NonNull;
+use std::time::Duration;
 
 use nginx_sys::ngx_http_upstream_srv_conf_t;
 
@@ -51,7 +52,8 @@ pub struct Place {
     pub host_header: Vec<u8>,
     /// Path and query.
     pub uri: Vec<u8>,
-    unix: bool,
+    is_unix: bool,
+    is_address: bool,
 }
 
 impl Place {
@@ -78,7 +80,8 @@ impl Place {
             host: url.host().to_vec(),
             host_header,
             uri,
-            unix: url.is_unix(),
+            is_unix: url.is_unix(),
+            is_address: url.is_address(),
         })
     }
 
@@ -93,7 +96,7 @@ impl Place {
 
     /// The name that a certificate is checked for.
     pub fn tls_name(&self) -> &[u8] {
-        if self.unix {
+        if self.is_unix {
             b"localhost"
         } else {
             &self.host
@@ -193,6 +196,18 @@ impl Target {
     /// The host known at start, for the log.
     pub fn host(&self) -> &[u8] {
         self.place().map_or(b"authgear", |place| &place.host)
+    }
+
+    /// How long finding the servers may take in the location being merged.
+    pub fn longest_look_up(&self, cf: &Conf<'_>) -> Duration {
+        let known = match &self.kind {
+            Kind::Fixed { place, .. } => place.is_address || url::is_group(cf, &place.host),
+            Kind::Variable { .. } => false,
+        };
+        match !known && dns::in_force_while_merging(cf) {
+            true => dns::longest_look_up(cf),
+            false => Duration::ZERO,
+        }
     }
 
     /// Where the location being merged finds the servers. Only now is it known which groups there

@@ -6,6 +6,7 @@
 
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
+use std::time::Duration;
 
 use nginx_sys::{
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_log_ctx_t, ngx_http_request_t,
@@ -30,6 +31,14 @@ pub fn in_force_while_merging(cf: &Conf<'_>) -> bool {
     // SAFETY: core's location configuration has this type, and is merged before ours.
     let core = unsafe { cf.loc_conf(&*ptr::addr_of!(ngx_http_core_module)) };
     core.is_some_and(has_resolver)
+}
+
+/// How long a name may take to be looked up in the location that is being merged.
+pub fn longest_look_up(cf: &Conf<'_>) -> Duration {
+    // SAFETY: as above.
+    let core = unsafe { cf.loc_conf(&*ptr::addr_of!(ngx_http_core_module)) };
+    let timeout = core.map_or(0, |core: &ngx_http_core_loc_conf_t| core.resolver_timeout);
+    Duration::from_millis(timeout as u64)
 }
 
 /// Whether a `resolver` is in force in the request's location.

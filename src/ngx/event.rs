@@ -46,6 +46,21 @@ pub unsafe fn delete_timer(event: *mut ngx_event_t) {
     }
 }
 
+/// Has the event's handler called as soon as the event loop comes round.
+///
+/// # Safety
+/// `event` is valid until then or until nginx deletes it from its queue.
+pub unsafe fn post(event: *mut ngx_event_t) {
+    // SAFETY: the caller's promise; the queue is initialised in a worker.
+    unsafe {
+        if !EVENT_POSTED.get(event) {
+            EVENT_POSTED.set(event, true);
+            let queue = ptr::addr_of_mut!(ngx_posted_events);
+            ngx_queue_insert_before(queue, &raw mut (*event).queue);
+        }
+    }
+}
+
 /// A wake-up of this process, after a while or as soon as the event loop comes round.
 pub struct WakeUp {
     event: UnsafeCell<ngx_event_t>,
@@ -95,13 +110,7 @@ impl WakeUp {
     pub fn soon(&'static self) {
         let event = self.event();
         // SAFETY: it lives for ever; the queue is initialised in a worker.
-        unsafe {
-            if !EVENT_POSTED.get(event) {
-                EVENT_POSTED.set(event, true);
-                let queue = ptr::addr_of_mut!(ngx_posted_events);
-                ngx_queue_insert_before(queue, &raw mut (*event).queue);
-            }
-        }
+        unsafe { post(event) }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod body;
 pub mod conf;
 pub mod dns;
 pub mod event;
+mod exchange;
 pub mod filter;
 pub mod guard;
 pub mod keepalive;

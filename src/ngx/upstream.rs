@@ -10,58 +10,28 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_current_msec, ngx_http_finalize_request,
-    ngx_http_post_subrequest_t, ngx_http_request_empty_handler, ngx_http_request_t,
-    ngx_http_subrequest, ngx_http_test_reading, ngx_http_upstream_conf_t, ngx_http_upstream_create,
-    ngx_http_upstream_create_round_robin_peer, ngx_http_upstream_init,
-    ngx_http_upstream_resolved_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_pcalloc, ngx_str_t,
-    NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT,
-    NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_WAITED, NGX_HTTP_UPSTREAM_INVALID_HEADER,
+    ngx_current_msec, ngx_http_finalize_request, ngx_http_post_subrequest_t,
+    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_subrequest, ngx_http_test_reading,
+    ngx_http_upstream_conf_t, ngx_http_upstream_create, ngx_http_upstream_create_round_robin_peer,
+    ngx_http_upstream_init, ngx_http_upstream_resolved_t, ngx_http_upstream_srv_conf_t, ngx_int_t,
+    ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT,
+    NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_WAITED,
 };
 
-use super::bits::{BUF_LAST_BUF, BUF_TEMPORARY, UPSTREAM_KEEPALIVE, UPSTREAM_SSL};
+use super::bits::{EVENT_READY, UPSTREAM_SSL};
 use super::dns;
+use super::event;
+use super::exchange::{create_request, process_header, reinit_request};
 use super::guard::guard;
 use super::keepalive::{self, Connections};
 use super::log::Log;
 use super::module::module;
 use super::pool::{bytes, ngx_str, NoMemory};
 use super::request::Request;
-use super::status::{AGAIN, ERROR, FAILED, OK};
+use super::status::{ERROR, FAILED, OK};
 use super::tls::Tls;
 
-/// What is asked of the server and what comes of it.
-pub trait Exchange: 'static {
-    /// A server is about to be tried (again): forget what another one has answered.
-    fn start(&mut self);
-
-    /// Reads what has arrived. `secure` tells whether it came through the TLS that was asked for.
-    fn read(&mut self, input: &[u8], log: Log) -> Step;
-
-    /// The call is over, for whatever reason. The request may be about to end: only store things.
-    /// Returns the status for the subrequest's line in the access log, if it is to have one.
-    fn finish(&mut self, end: End<'_>, log: Log) -> u16;
-}
-
-/// What to do after a piece of the response.
-pub enum Step {
-    /// Read on, after dropping this many bytes of what was given.
-    More { consumed: usize },
-    /// The response is complete; `keep` the connection for another request.
-    Done { keep: bool },
-    /// The response is unusable: try the next server if `authgear_next_upstream` allows it.
-    Invalid,
-}
-
-/// How a call ended.
-pub struct End<'a> {
-    /// The status nginx gives a failed call: 502, 504, 499, 500.
-    pub status: u16,
-    /// Address of the last server tried.
-    pub peer: &'a [u8],
-    /// From the start of the call, in milliseconds.
-    pub elapsed: u64,
-}
+pub use super::exchange::{End, Exchange, Step};
 
 /// The servers to ask.
 #[derive(Clone, Copy)]
@@ -103,19 +73,19 @@ pub struct Call<'c> {
 }
 
 /// The subrequest's context: what the callbacks need.
-struct Running<E> {
-    exchange: E,
-    request: *const [u8],
+pub(super) struct Running<E> {
+    pub(super) exchange: E,
+    pub(super) request: *const [u8],
     servers: Servers,
     connections: Option<NonNull<Connections>>,
     conf: *const ngx_http_upstream_conf_t,
-    tls: Option<NonNull<Tls>>,
+    pub(super) tls: Option<NonNull<Tls>>,
     tls_name: ngx_str_t,
     schema: ngx_str_t,
     uri: ngx_str_t,
     started: usize,
     /// The response was read to its end.
-    done: bool,
+    pub(super) done: bool,
 }
 
 /// Starts the call. The request is woken when the call has ended; until then its handler returns
@@ -176,7 +146,7 @@ pub fn start<'r, E: Exchange>(r: Request<'r>, call: Call<'r>, exchange: E) -> Re
 ///
 /// # Safety
 /// `sr` is a subrequest made by `start::<E>`, and nothing else borrows its context.
-unsafe fn running<'a, E>(sr: *mut ngx_http_request_t) -> &'a mut Running<E> {
+pub(super) unsafe fn running<'a, E>(sr: *mut ngx_http_request_t) -> &'a mut Running<E> {
     // SAFETY: `start` has put it there; it lives in the request's pool.
     unsafe { &mut *(*(*sr).ctx.add(module().ctx_index)).cast::<Running<E>>() }
 }
@@ -191,6 +161,11 @@ unsafe extern "C" fn begin<E: Exchange>(sr: *mut ngx_http_request_t) {
             match running::<E>(sr).servers {
                 Servers::Name(question) => {
                     (*sr).read_event_handler = Some(ngx_http_test_reading);
+                    // The client may have left already, of which no further event tells.
+                    let read = (*(*sr).connection).read;
+                    if EVENT_READY.get(read) {
+                        event::post(read);
+                    }
                     dns::look_up(sr, question, found::<E>);
                 }
                 Servers::Group(_) | Servers::Resolved(_) => connect::<E>(sr),
@@ -254,102 +229,6 @@ unsafe fn prepare<E: Exchange>(sr: *mut ngx_http_request_t) -> ngx_int_t {
         UPSTREAM_SSL.set(u, call.tls.is_some());
     }
     OK
-}
-
-unsafe extern "C" fn create_request<E: Exchange>(sr: *mut ngx_http_request_t) -> ngx_int_t {
-    guard(ERROR, || {
-        // SAFETY: called by nginx with our subrequest and its upstream struct.
-        unsafe {
-            let call = running::<E>(sr);
-            call.exchange.start();
-            let buf = ngx_pcalloc((*sr).pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
-            let link: *mut ngx_chain_t = ngx_alloc_chain_link((*sr).pool);
-            if buf.is_null() || link.is_null() {
-                return ERROR;
-            }
-            (*buf).start = (*call.request).as_ptr().cast_mut();
-            (*buf).pos = (*buf).start;
-            (*buf).last = (*buf).start.add(call.request.len());
-            (*buf).end = (*buf).last;
-            BUF_TEMPORARY.set(buf, true);
-            BUF_LAST_BUF.set(buf, true);
-            (*link).buf = buf;
-            (*link).next = core::ptr::null_mut();
-            (*(*sr).upstream).request_bufs = link;
-        }
-        OK
-    })
-}
-
-unsafe extern "C" fn reinit_request<E: Exchange>(sr: *mut ngx_http_request_t) -> ngx_int_t {
-    guard(ERROR, || {
-        // SAFETY: called by nginx with our subrequest.
-        unsafe {
-            let call = running::<E>(sr);
-            call.done = false;
-            call.exchange.start();
-        }
-        OK
-    })
-}
-
-unsafe extern "C" fn process_header<E: Exchange>(sr: *mut ngx_http_request_t) -> ngx_int_t {
-    guard(ERROR, || {
-        // SAFETY: called by nginx with our subrequest, whose upstream has a connection and a buffer
-        // with `pos..last` filled.
-        unsafe {
-            let call = running::<E>(sr);
-            let u = &mut *(*sr).upstream;
-            let log = Log::from_ptr((*(*sr).connection).log);
-            if call.tls.is_some() && !is_encrypted(u.peer.connection) {
-                // CVE-2026-1642: a peer that talks before the TLS handshake
-                log.error(format_args!(
-                    "authgear: resolver answered in plain text over https"
-                ));
-                return NGX_HTTP_UPSTREAM_INVALID_HEADER as ngx_int_t;
-            }
-            let filled = u.buffer.last.offset_from(u.buffer.pos) as usize;
-            let input = core::slice::from_raw_parts(u.buffer.pos, filled);
-            match call.exchange.read(input, log) {
-                Step::More { consumed } => {
-                    // What stays is moved to the front, so that a long response needs no more
-                    // than the largest part that is looked at whole.
-                    let rest = filled - consumed.min(filled);
-                    if consumed > 0 {
-                        u.buffer.start.copy_from(u.buffer.pos.add(consumed), rest);
-                        u.buffer.pos = u.buffer.start;
-                        u.buffer.last = u.buffer.start.add(rest);
-                    }
-                    AGAIN
-                }
-                Step::Done { keep } => {
-                    call.done = true;
-                    UPSTREAM_KEEPALIVE.set(u, keep);
-                    // Not NGX_OK, with which nginx would send the response on to the client.
-                    ERROR
-                }
-                Step::Invalid => NGX_HTTP_UPSTREAM_INVALID_HEADER as ngx_int_t,
-            }
-        }
-    })
-}
-
-/// Whether what is read from this connection has passed a finished TLS handshake.
-///
-/// # Safety
-/// `c` is a valid connection.
-unsafe fn is_encrypted(c: *const nginx_sys::ngx_connection_t) -> bool {
-    #[cfg(ngx_feature = "http_ssl")]
-    // SAFETY: the caller's promise; `ssl` is null or valid.
-    return unsafe {
-        let ssl = (*c).ssl;
-        !ssl.is_null() && super::bits::SSL_CONNECTION_HANDSHAKED.get(ssl)
-    };
-    #[cfg(not(ngx_feature = "http_ssl"))]
-    {
-        let _ = c;
-        false
-    }
 }
 
 unsafe extern "C" fn abort_request(_sr: *mut ngx_http_request_t) {}
