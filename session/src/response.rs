@@ -143,6 +143,10 @@ impl ResponseReader {
 
     /// Returns the bytes used, 0 if the head is not all there.
     fn read_head(&mut self, input: &[u8]) -> Result<usize, ResponseError> {
+        // The parser skips empty lines, which are the surplus of an answer before this one.
+        if let Some(b'\r' | b'\n') = input.first() {
+            return Err(ResponseError::Syntax);
+        }
         let mut headers = [const { MaybeUninit::uninit() }; MOST_HEADERS];
         let mut response = httparse::Response::new(&mut []);
         let parser = httparse::ParserConfig::default();
@@ -237,16 +241,13 @@ impl ResponseReader {
                     }),
                 )
             }
-            Body::ChunkSize => match httparse::parse_chunk_size(input) {
-                Ok(httparse::Status::Complete((used, 0))) => {
-                    (used as u64, State::Body(Body::Trailers))
-                }
-                Ok(httparse::Status::Complete((used, size))) if size <= LONGEST_BODY => {
+            Body::ChunkSize => match chunk_size(input)? {
+                Some((used, 0)) => (used as u64, State::Body(Body::Trailers)),
+                Some((used, size)) if size <= LONGEST_BODY => {
                     (used as u64, State::Body(Body::Chunk(size + 2)))
                 }
-                Ok(httparse::Status::Complete(_)) => return Ok(self.give_up(input)),
-                Ok(httparse::Status::Partial) => return Ok(0),
-                Err(_) => return Err(ResponseError::Chunk),
+                Some(_) => return Ok(self.give_up(input)),
+                None => return Ok(0),
             },
             Body::Trailers => {
                 let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
@@ -315,12 +316,46 @@ impl Framing {
     fn body(&self, status: u16) -> Result<BodyLength, ResponseError> {
         Ok(match (self.chunked, self.length) {
             (true, Some(_)) => return Err(ResponseError::Framing),
+            // Some send a body all the same, if the headers announce one.
+            (true, None) | (false, Some(_)) if status == 204 || status == 304 => {
+                BodyLength::UntilClose
+            }
             _ if status == 204 || status == 304 => BodyLength::None,
             (true, None) => BodyLength::Chunked,
             (false, Some(0)) => BodyLength::None,
             (false, Some(n)) => BodyLength::Length(n),
             (false, None) => BodyLength::UntilClose,
         })
+    }
+}
+
+/// `chunk-size [ chunk-ext ] CRLF` (RFC 9112, 7.1): the bytes used and the size, none if more are
+/// needed.
+///
+/// A line without a size, or with another line end hidden in its extension, ends elsewhere for other
+/// readers.
+fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, ResponseError> {
+    let digits = input.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+    let (digits, rest) = input.split_at(digits);
+    let is_text = |b: &&u8| matches!(b, b'\t' | b' '..=b'~' | 0x80..);
+    let (extension, end) = rest.split_at(rest.iter().take_while(is_text).count());
+
+    let has_size = !digits.is_empty() || rest.is_empty();
+    let is_extension = matches!(extension.trim_ascii_start(), [] | [b';', ..]);
+    // Fifteen digits fit 64 bits.
+    if !has_size || !is_extension || digits.len() > 15 {
+        return Err(ResponseError::Chunk);
+    }
+    match end {
+        [] | [b'\r'] => Ok(None),
+        [b'\r', b'\n', ..] => {
+            let size = digits.iter().fold(0, |size, digit| {
+                let value = char::from(*digit).to_digit(16).unwrap_or_default();
+                size << 4 | u64::from(value)
+            });
+            Ok(Some((digits.len() + extension.len() + 2, size)))
+        }
+        _ => Err(ResponseError::Chunk),
     }
 }
 
@@ -388,6 +423,16 @@ mod tests {
             (format!("HTTP/1.1 200 OK\r\n{VALID}Transfer-Encoding: gzip, chunked\r\n\r\n"), "-", Err(ResponseError::Framing)),
             (format!("HTTP/1.1 200 OK\r\n{VALID}Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX"), "valid", Err(ResponseError::Chunk)),
             (format!("HTTP/1.1 200 OK\r\n{VALID}Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "valid", Err(ResponseError::Chunk)),
+            (format!("HTTP/1.1 200 OK\r\n{VALID}Transfer-Encoding: chunked\r\n\r\n05 \t;x\r\nhello\r\n0 \r\n\r\n"), "valid", Ok(true)),
+            (format!("HTTP/1.1 200 OK\r\n{VALID}Transfer-Encoding: chunked\r\n\r\n\r\n\r\n"), "valid", Err(ResponseError::Chunk)),
+            (format!("HTTP/1.1 200 OK\r\n{VALID}Transfer-Encoding: chunked\r\n\r\n;x\r\n\r\n"), "valid", Err(ResponseError::Chunk)),
+            (format!("HTTP/1.1 200 OK\r\n{VALID}Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n"), "valid", Err(ResponseError::Chunk)),
+            (format!("HTTP/1.1 200 OK\r\n{VALID}Transfer-Encoding: chunked\r\n\r\n5;x\nhello\r\n0\r\n\r\n"), "valid", Err(ResponseError::Chunk)),
+            (format!("HTTP/1.1 200 OK\r\n{VALID}Transfer-Encoding: chunked\r\n\r\n0000000000000005\r\nhello\r\n0\r\n\r\n"), "valid", Err(ResponseError::Chunk)),
+            ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".into(), "error", Ok(false)),
+            ("HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n".into(), "error", Ok(false)),
+            (format!("\r\nHTTP/1.1 200 OK\r\n{VALID}Content-Length: 0\r\n\r\n"), "-", Err(ResponseError::Syntax)),
+            (format!("\nHTTP/1.1 200 OK\r\n{VALID}Content-Length: 0\r\n\r\n"), "-", Err(ResponseError::Syntax)),
             ("SSH-2.0-OpenSSH\r\n\r\n".into(), "-", Err(ResponseError::Syntax)),
             (format!("HTTP/1.1 200 OK\r\n{VALID} folded\r\nContent-Length: 0\r\n\r\n"), "-", Err(ResponseError::Syntax)),
             (format!("HTTP/1.1 200 OK\r\n{VALID}X : y\r\nContent-Length: 0\r\n\r\n"), "-", Err(ResponseError::Syntax)),
