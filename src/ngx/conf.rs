@@ -72,20 +72,6 @@ impl<'c> Conf<'c> {
         unsafe { self.ptr.as_ref() }.cmd_type & level as usize != 0
     }
 
-    /// File and line of the directive being read, as nginx's own messages have them.
-    pub fn place(&self) -> String {
-        // SAFETY: the file being read, if any, is valid.
-        unsafe {
-            match self.ptr.as_ref().conf_file.as_ref() {
-                Some(file) => {
-                    let name = String::from_utf8_lossy(bytes(file.file.name)).into_owned();
-                    format!("{name}:{}", file.line)
-                }
-                None => "command line".into(),
-            }
-        }
-    }
-
     /// Where the parser stands.
     pub fn line(&self) -> Line {
         // SAFETY: a file, or a stand-in for the command line, is being read.
