@@ -131,7 +131,7 @@ fn install(cf: &Conf<'_>, main: &mut MainConf) -> Result<(), NoMemory> {
         shm::add(cf, metrics::ZONE_NAME, metrics::zone_size(), counters)?;
     }
     if main.watches {
-        filter::install();
+        filter::install(request::watch::watch);
     }
     main.variables = variables::indexes(cf, &[b"authgear_", b"http_x_authgear_"]);
     phases::add(cf, phases::POST_READ, Order::First, Some(post_read))?;
