@@ -101,7 +101,7 @@ one_line_more() {
 
 old_libc_is_enough() {
     docker run --rm "$image" cat /usr/lib/nginx/modules/ngx_http_authgear_module.so >"$work/module.so"
-    packaging/check-glibc.sh "$work/module.so" 2.28
+    packaging/check-module.sh "$work/module.so" 2.28
 }
 
 loads_with_conf_d() {

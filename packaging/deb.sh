@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 name=libnginx-mod-http-authgear
 architecture=$(dpkg --print-architecture)
 build=build/debian/$suite
-common=(GLIBC="$glibc")
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/build/debian/target}
 case $suite in
     bullseye) release=11 ;;
     bookworm) release=12 ;;
@@ -27,7 +27,7 @@ esac
 # headers alone, and a module must name the version.
 if [ "$suite" = bullseye ]; then
     nginx=1.18.0
-    make --no-print-directory module NGINX_VERSION=$nginx "${common[@]}" >&2
+    make --no-print-directory module NGINX_VERSION=$nginx GLIBC="$glibc" >&2
     module=build/nginx-$nginx/glibc-$glibc/ngx_http_authgear_module.so
     needs="nginx-common (>= $nginx), nginx-common (<< ${nginx%.*}.$((${nginx##*.} + 1))~)"
     needs+=", nginx-core | nginx-full | nginx-light | nginx-extras"
@@ -38,8 +38,8 @@ else
         # shellcheck source=/dev/null
         (cd "$tree" && . ./conf_flags && ./configure "${NGX_CONF_FLAGS[@]}" >configure.log)
     fi
-    CARGO_TARGET_DIR=$PWD/build/debian/target make --no-print-directory module \
-        NGINX_SOURCE_DIR="$tree" OUT="$PWD/$build-module" "${common[@]}" >&2
+    nginx=$(sed -n 's/^#define NGINX_VERSION *"\(.*\)"/\1/p' "$tree/src/core/nginx.h")
+    make --no-print-directory module NGINX_SOURCE_DIR="$tree" OUT="$PWD/$build-module" GLIBC="$glibc" >&2
     module=$build-module/glibc-$glibc/ngx_http_authgear_module.so
     needs=$(sed -n 's/^nginx:abi=//p' "$tree/debian/libnginx-mod.abisubstvars")
     [ -n "$needs" ] || {
@@ -47,7 +47,7 @@ else
         exit 1
     }
 fi
-libc=$(packaging/check-glibc.sh "$module" "$glibc")
+libc=$(packaging/check-module.sh "$module" "$glibc" "$nginx")
 
 root=$build-package
 rm -rf "$root"

@@ -20,6 +20,9 @@ if [ "$#" = 0 ]; then
 fi
 mkdir -p dist
 
+# All share what does not depend on nginx.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/build/debian/target}
+
 quiet_make() {
     make --no-print-directory "$@" >&2
 }
@@ -35,7 +38,7 @@ for one in "${wanted[@]}"; do
             fi
             quiet_make module NGINX_VERSION="$nginx" GLIBC=$glibc
             module=build/nginx-$nginx/glibc-$glibc/ngx_http_authgear_module.so
-            packaging/check-glibc.sh "$module" $glibc >/dev/null
+            packaging/check-module.sh "$module" $glibc "$nginx" >/dev/null
             file=dist/ngx_http_authgear_module-$version-nginx-$nginx-linux-$(uname -m).so
             # Line numbers, for a backtrace in the log, stay in the build.
             strip --strip-unneeded -o "$file" "$module"
