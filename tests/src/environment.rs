@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 pub struct Environment {
     /// The nginx binary.
     pub nginx: PathBuf,
-    /// The module it loads.
-    pub module: PathBuf,
+    /// The module it loads; none when it is part of the binary.
+    pub module: Option<PathBuf>,
     /// Its version, as `(major, minor, patch)`.
     pub version: (u32, u32, u32),
     /// Whether nginx runs under valgrind's memcheck.
@@ -33,10 +33,17 @@ impl Environment {
         let nginx = path("AUTHGEAR_NGINX", "sbin/nginx");
         Self {
             version: version_of(&nginx),
-            module: path("AUTHGEAR_MODULE", "ngx_http_authgear_module.so"),
+            module: (variable("AUTHGEAR_MODULE").as_deref() != Some("static"))
+                .then(|| path("AUTHGEAR_MODULE", "ngx_http_authgear_module.so")),
             valgrind: variable("AUTHGEAR_VALGRIND").is_some_and(|value| value != "0"),
             nginx,
         }
+    }
+
+    /// The line that loads the module.
+    pub fn load_module(&self) -> String {
+        let load = |module: &PathBuf| format!("load_module {};", module.display());
+        self.module.as_ref().map_or_else(String::new, load)
     }
 
     /// `listen` parameter and extra directive that turn HTTP/2 on.

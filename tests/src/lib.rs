@@ -14,15 +14,17 @@
 //! - [`Site`]: resolver double, echo application and nginx, together.
 //! - [`Nginx`]: one nginx with its own directory, ports and logs. When it goes, its
 //!   error log is searched for what must never be there.
+//! - [`Daemon`]: one that can be replaced by another binary.
 //! - [`Http1`], [`Http2`]: clients that can do what a polite library would not.
 //! - [`Scripted`]: a resolver that answers with the bytes it is told.
 //! - [`TlsServer`] with certificates of an [`Authority`], and a [`Dns`] server.
 //! - [`FastCgi`], [`Uwsgi`], [`Scgi`], [`Grpc`]: the other kinds of upstream.
 //!
-//! `AUTHGEAR_NGINX` and `AUTHGEAR_MODULE` name the binary and the module,
-//! `AUTHGEAR_VALGRIND=1` runs nginx under memcheck.
+//! `AUTHGEAR_NGINX` and `AUTHGEAR_MODULE` name the binary and the module (`static` when it is
+//! linked into the binary), `AUTHGEAR_VALGRIND=1` runs nginx under memcheck.
 
 mod certificates;
+mod daemon;
 mod dns;
 mod environment;
 mod http1;
@@ -38,6 +40,7 @@ mod tls;
 mod wait;
 
 pub use certificates::{Authority, Identity};
+pub use daemon::Daemon;
 pub use dns::{Dns, Says};
 pub use environment::{workspace, Environment};
 pub use http1::Http1;

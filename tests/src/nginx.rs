@@ -75,7 +75,7 @@ impl NginxBuilder {
         let conf = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let conf = conf.replace(
             "load_module modules/ngx_http_authgear_module.so;",
-            &format!("load_module {};", environment.module.display()),
+            &environment.load_module(),
         );
         let user = if is_root() { "user root;" } else { "" };
         let (http2_parameter, http2_directive) = environment.http2();
@@ -221,7 +221,7 @@ impl NginxBuilder {
             prepared,
             child,
             started_with: Vec::new(),
-            reloaded: false,
+            workers_may_change: false,
         };
         nginx.wait_until_it_serves();
         nginx.started_with = nginx.worker_pids();
@@ -229,7 +229,7 @@ impl NginxBuilder {
     }
 
     /// Writes the directory and the configuration.
-    fn prepare(mut self) -> Prepared {
+    pub(crate) fn prepare(mut self) -> Prepared {
         let environment = Environment::get();
         let directory = tempfile::Builder::new()
             .prefix("authgear-nginx-")
@@ -272,7 +272,7 @@ impl NginxBuilder {
         }
         let mut main = String::new();
         if self.module {
-            main += &format!("load_module {};\n", environment.module.display());
+            push_line(&mut main, &environment.load_module());
         }
         if is_root() {
             main += "user root;\n";
@@ -321,21 +321,36 @@ impl NginxBuilder {
 
 /// A directory with a configuration, ready for nginx.
 #[derive(Debug)]
-struct Prepared {
+pub(crate) struct Prepared {
     directory: TempDir,
-    conf: String,
-    listens: BTreeMap<String, Port>,
-    workers: usize,
+    pub(crate) conf: String,
+    pub(crate) listens: BTreeMap<String, Port>,
+    pub(crate) workers: usize,
     expected: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
 impl Prepared {
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn command(&self, valgrind: bool) -> Command {
+    pub(crate) fn read(&self, name: &str) -> String {
+        let bytes = fs::read(self.path(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The lines of these logs that must never be there.
+    pub(crate) fn bad_lines(&self, log: &str) -> Vec<String> {
+        let expected = |line: &str| self.expected.iter().any(|text| line.contains(text));
+        log.lines()
+            .filter(|line| FORBIDDEN.iter().any(|text| line.contains(text)))
+            .filter(|line| !expected(line))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    pub(crate) fn command(&self, valgrind: bool) -> Command {
         let nginx = &Environment::get().nginx;
         let mut command = if valgrind {
             let suppressions = Path::new(env!("CARGO_MANIFEST_DIR")).join("valgrind.supp");
@@ -375,7 +390,7 @@ pub struct Nginx {
     prepared: Prepared,
     child: Child,
     started_with: Vec<u32>,
-    reloaded: bool,
+    workers_may_change: bool,
 }
 
 impl Nginx {
@@ -431,17 +446,12 @@ impl Nginx {
 
     /// The processes that serve requests, not those that a reload tells to go.
     pub fn worker_pids(&self) -> Vec<u32> {
-        let valgrind = Environment::get().valgrind;
-        let mut pids: Vec<u32> = children_of(self.child.id())
-            .filter(|pid| {
-                let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let title = String::from_utf8_lossy(&title);
-                // Under valgrind a process can't change the title that others see.
-                valgrind || title.trim_end_matches('\0') == "nginx: worker process"
-            })
-            .collect();
-        pids.sort_unstable();
-        pids
+        workers_of(self.child.id())
+    }
+
+    /// The processes that serve what they have begun, and then go.
+    pub fn leaving_pids(&self) -> Vec<u32> {
+        titled(self.child.id(), LEAVING)
     }
 
     /// The descriptors that the only worker has open.
@@ -457,13 +467,24 @@ impl Nginx {
     /// Loads the configuration anew, and waits for the change of workers.
     pub fn reload(&mut self) {
         let before = self.worker_pids();
-        self.reloaded = true;
+        self.workers_may_change = true;
         self.signal(Signal::HUP);
         eventually("workers after reload", || {
             let now = self.worker_pids();
             let fresh = now.len() == self.prepared.workers;
             (fresh && now.iter().all(|pid| !before.contains(pid))).then_some(())
         });
+    }
+
+    /// Tells it to end, with a signal that says how.
+    pub fn end(&mut self, signal: Signal) {
+        self.workers_may_change = true;
+        self.signal(signal);
+    }
+
+    /// Waits until it has ended.
+    pub fn wait_for_end(&mut self) {
+        eventually("nginx's end", || self.child.try_wait().ok().flatten());
     }
 
     /// Sends a signal to the master.
@@ -473,8 +494,7 @@ impl Nginx {
     }
 
     fn read(&self, name: &str) -> String {
-        let bytes = fs::read(self.prepared.path(name)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.prepared.read(name)
     }
 
     fn wait_for_line(&self, file: &str, text: &str) -> String {
@@ -539,7 +559,7 @@ impl Nginx {
     /// What is wrong with the way this nginx lived, if anything.
     fn complaints(&mut self) -> Vec<String> {
         let mut complaints = Vec::new();
-        if !self.reloaded && self.worker_pids() != self.started_with {
+        if !self.workers_may_change && self.worker_pids() != self.started_with {
             complaints.push(format!(
                 "workers were {:?}, are {:?}",
                 self.started_with,
@@ -550,18 +570,7 @@ impl Nginx {
             complaints.push("nginx had to be killed".into());
         }
         let log = self.error_log() + &self.read("logs/stderr.log");
-        let expected = |line: &str| {
-            self.prepared
-                .expected
-                .iter()
-                .any(|text| line.contains(text))
-        };
-        complaints.extend(
-            log.lines()
-                .filter(|line| FORBIDDEN.iter().any(|text| line.contains(text)))
-                .filter(|line| !expected(line))
-                .map(str::to_owned),
-        );
+        complaints.extend(self.prepared.bad_lines(&log));
         // nginx's own debug lines show headers; none of the module's may, at any level.
         complaints.extend(
             log.lines()
@@ -677,7 +686,30 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-fn children_of(parent: u32) -> impl Iterator<Item = u32> {
+const WORKER: &str = "nginx: worker process";
+const LEAVING: &str = "nginx: worker process is shutting down";
+
+/// A master's processes that serve requests.
+pub(crate) fn workers_of(master: u32) -> Vec<u32> {
+    titled(master, WORKER)
+}
+
+/// The children of a master with this title, all of them under valgrind, where a process can't
+/// change the title that others see.
+fn titled(master: u32, wanted: &str) -> Vec<u32> {
+    let valgrind = Environment::get().valgrind;
+    let mut pids: Vec<u32> = children_of(master)
+        .filter(|pid| {
+            let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let title = String::from_utf8_lossy(&title);
+            valgrind || title.trim_end_matches('\0') == wanted
+        })
+        .collect();
+    pids.sort_unstable();
+    pids
+}
+
+pub(crate) fn children_of(parent: u32) -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(move |pid| parent_of(*pid) == Some(parent))
