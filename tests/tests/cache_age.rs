@@ -224,7 +224,7 @@ fn an_old_answer_is_used_at_once_and_refreshed_once() {
     sleep(ms(250));
     site.resolver
         .update_store(|store| store.update_user("alice", |user| user.roles = vec!["new".into()]));
-    site.resolver.set_delay(ms(500));
+    site.resolver.set_delay(ms(1500));
     let asked = Instant::now();
     let statuses: Vec<String> = (0..20)
         .map(|_| {
@@ -235,7 +235,7 @@ fn an_old_answer_is_used_at_once_and_refreshed_once() {
         })
         .collect();
     assert!(
-        asked.elapsed() < ms(450),
+        asked.elapsed() < ms(1400),
         "{:?} for twenty",
         asked.elapsed()
     );
@@ -474,5 +474,5 @@ fn a_refresh_that_finds_no_session_is_not_tried_at_once_again() {
     eventually("the end of the session", || {
         (site.send(bearer()).header("outcome") == Some("none")).then_some(())
     });
-    assert!(stored.elapsed() < ms(1000), "{:?}", stored.elapsed());
+    assert!(stored.elapsed() < ms(1500), "{:?}", stored.elapsed());
 }
