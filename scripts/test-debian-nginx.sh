@@ -22,6 +22,9 @@ chmod 1777 "$root/tmp"
 printf '%s:x:%s:%s::/:/usr/sbin/nologin\n' root 0 0 www-data 33 33 nobody 65534 65534 >"$root/etc/passwd"
 printf '%s:x:%s:\n' root 0 www-data 33 nogroup 65534 >"$root/etc/group"
 cp /etc/hosts "$root/etc/"
+# An nginx that goes to the background opens it; a device would take a privilege.
+mkdir -p "$root/dev"
+: >"$root/dev/null"
 # ... paths that lead into it from outside lead to the same files inside.
 mkdir -p "$root$(dirname "$root")"
 ln -sfn / "$root$root"
