@@ -3,14 +3,17 @@
 #
 # Builds the images, starts the compose file and looks at it from outside: what the app sees, and what happens when a
 # container goes, hangs, is cut off, or comes back elsewhere. Removes what it has started. Where Docker reaches no
-# registry, the base images are stand-ins: see base-images.sh. PORT= for another port than 18080.
+# registry, the base images are stand-ins: see base-images.sh.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-# shellcheck source=docker/check.sh
+# shellcheck source=/dev/null
 . docker/check.sh
 
-export DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-0} PORT=${PORT:-18080} NGINX_VERSION=${NGINX_VERSION:-1.18}
+export DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-0} NGINX_VERSION=${NGINX_VERSION:-1.18}
+# One that is free.
+PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export PORT
 project="nginx-authgear-test"
 image=nginx-authgear:$NGINX_VERSION
 site=http://127.0.0.1:$PORT

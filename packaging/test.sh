@@ -7,7 +7,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-# shellcheck source=docker/check.sh
+# shellcheck source=/dev/null
 . docker/check.sh
 
 project="authgear-package-test"
