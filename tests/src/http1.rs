@@ -76,6 +76,11 @@ impl Http1 {
         Ok(response)
     }
 
+    /// Reads this many bytes, of whatever protocol.
+    pub fn read_bytes(&mut self, length: usize) -> Vec<u8> {
+        self.take(length).expect("bytes")
+    }
+
     /// Whether the peer ends the connection, and sends nothing more before it does.
     pub fn is_closed(&mut self) -> bool {
         let read = self.stream.read(&mut [0; 1]);

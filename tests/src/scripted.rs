@@ -120,6 +120,14 @@ impl Conversation {
         Some(head)
     }
 
+    /// Reads what has come, of whatever protocol; nothing when the peer is gone.
+    pub fn read_bytes(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 16 * 1024];
+        let length = self.stream.read(&mut bytes).unwrap_or(0);
+        bytes.truncate(length);
+        bytes
+    }
+
     /// Sends bytes; false when the peer is gone.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
