@@ -163,8 +163,8 @@ check "a purge at the second's relay is done" answers 204 2 DELETE "http://127.0
 for pod in 1 2; do
     check "pod $pod has removed Alice's entry again" counts $pod purged_entries_total 2
 done
-check "the relay hands on nothing else" answers 404 2 GET http://127.0.0.1:8083/status
-check "... in no other way" answers 501 2 PUT http://127.0.0.1:8083/purge
+check "the relay hands on nothing else" answers 404 2 POST http://127.0.0.1:8083/status
+check "... in no other way" answers 501 2 GET "http://127.0.0.1:8083/purge?user=$alice"
 
 docker stop --time 2 "$project-nginx-2" >/dev/null
 check "a pod that is gone needs no webhook" \
