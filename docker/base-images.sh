@@ -8,7 +8,7 @@
 #   debian:SUITE-slim      Debian's release SUITE
 #   python:3-slim          Debian 12 with its Python
 #   rust:1-bookworm        Debian 12 with gcc and a copy of this machine's Rust
-#   nginx:1.18             Debian 11 and its nginx 1.18.0, with users, files and entry point as in the official image
+#   nginx:1.18, :1.18.0    Debian 11 and its nginx 1.18.0, with users, files and entry point as in the official image
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -16,7 +16,6 @@ work=$PWD/build/docker
 images=("$@")
 [ "$#" != 0 ] || images=(debian:bookworm-slim debian:bullseye-slim python:3-slim rust:1-bookworm nginx:1.18)
 
-export DOCKER_BUILDKIT=0
 label=(--label stand-in=true)
 apt='export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -qy --no-install-recommends'
 
@@ -126,6 +125,10 @@ need() {
         python:3-slim) python ;;
         rust:1-bookworm) rust ;;
         nginx:1.18) nginx ;;
+        nginx:1.18.0)
+            need nginx:1.18
+            docker tag nginx:1.18 nginx:1.18.0
+            ;;
         *)
             echo "base-images: there is no stand-in for $1" >&2
             exit 1

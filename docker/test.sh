@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=/dev/null
 . docker/check.sh
 
-export DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-0} NGINX_VERSION=${NGINX_VERSION:-1.18}
+export NGINX_VERSION=${NGINX_VERSION:-1.18}
 # One that is free.
 PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 export PORT
