@@ -31,7 +31,7 @@ DOUBLE := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/authgear-resolver-do
 MODULE := $(OUT)/$(if $(GLIBC),glibc-$(GLIBC)/)ngx_http_authgear_module.so
 
 .DELETE_ON_ERROR:
-.PHONY: help deps nginx module test test-unit test-nginx test-all test-debian test-clients lint demo clean
+.PHONY: help deps nginx module test test-unit test-nginx test-all test-debian test-clients image test-image dist test-dist lint demo clean
 
 help:
 	@echo 'make deps        install what is missing here (Debian 12 or later, as root)'
@@ -42,6 +42,10 @@ help:
 	@echo 'make test-all    all tests on every nginx'
 	@echo 'make test-debian integration tests on the nginx packages of Debian'
 	@echo 'make test-clients a real browser and a real gRPC client'
+	@echo 'make image       the official image with the module: nginx-authgear:VERSION; see docker/README.md'
+	@echo 'make test-image  build images, run the compose file and the Kubernetes example, look at them from outside'
+	@echo 'make dist        the module for every nginx, and packages for those of Debian, in dist/'
+	@echo 'make test-dist   install those packages, and remove them'
 	@echo 'make lint        format, clippy, shellcheck'
 	@echo 'make clean       remove what was built, but not what was downloaded'
 	@echo
@@ -50,7 +54,7 @@ help:
 	@echo 'GLIBC=2.28               for module: the oldest glibc it is to run on; goes to glibc-2.28/ in that directory'
 	@echo 'OUT=DIR                  for module: another directory than build/nginx-VERSION/'
 	@echo 'DEBUG=0                  nginx without --with-debug, for benchmarks; in build/nginx-VERSION-nodebug/'
-	@echo 'DEBIAN="$(DEBIAN)"  for test-debian: the releases'
+	@echo 'DEBIAN="$(DEBIAN)"  for test-debian and dist: the releases'
 
 deps:
 	@scripts/deps.sh
@@ -106,10 +110,24 @@ test-clients: nginx module
 	tests/browser/login.py $(NGINX) $(MODULE) $(DOUBLE)
 	tests/grpc/run.sh $(NGINX) $(MODULE) $(DOUBLE)
 
+image:
+	docker build -f docker/Dockerfile --build-arg NGINX_VERSION=$(NGINX_VERSION) \
+		-t nginx-authgear:$(NGINX_VERSION) -t nginx-authgear:$(basename $(NGINX_VERSION)) .
+
+test-image:
+	docker/test.sh
+	docker/test-kubernetes.sh
+
+dist:
+	DEBIAN='$(DEBIAN)' packaging/dist.sh
+
+test-dist:
+	packaging/test.sh
+
 lint: deps $(CONFIGURED)
 	$(RUN_CARGO) fmt --all --check
 	NGINX_SOURCE_DIR=$(SOURCE) $(RUN_CARGO) clippy --workspace --all-targets -- -D warnings
-	shellcheck .ci/run $(wildcard scripts/*.sh docker/*.sh tests/*/*.sh)
+	shellcheck .ci/run $(wildcard scripts/*.sh docker/*.sh packaging/*.sh tests/*/*.sh)
 
 demo: deps
 	@$(MAKE) --no-print-directory nginx module
@@ -117,5 +135,5 @@ demo: deps
 	@KEEP=$(KEEP) scripts/demo.sh $(NGINX) $(MODULE) $(DOUBLE)
 
 clean:
-	rm -rf build/nginx-* build/debian build/demo
+	rm -rf build/nginx-* build/debian build/demo build/docker dist
 	$(RUN_CARGO) clean

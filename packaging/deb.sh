@@ -27,7 +27,7 @@ esac
 # headers alone, and a module must name the version.
 if [ "$suite" = bullseye ]; then
     nginx=1.18.0
-    make --no-print-directory module NGINX_VERSION=$nginx GLIBC="$glibc" >&2
+    env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory module NGINX_VERSION=$nginx GLIBC="$glibc" >&2
     module=build/nginx-$nginx/glibc-$glibc/ngx_http_authgear_module.so
     needs="nginx-common (>= $nginx), nginx-common (<< ${nginx%.*}.$((${nginx##*.} + 1))~)"
     needs+=", nginx-core | nginx-full | nginx-light | nginx-extras"
@@ -39,7 +39,7 @@ else
         (cd "$tree" && . ./conf_flags && ./configure "${NGX_CONF_FLAGS[@]}" >configure.log)
     fi
     nginx=$(sed -n 's/^#define NGINX_VERSION *"\(.*\)"/\1/p' "$tree/src/core/nginx.h")
-    make --no-print-directory module NGINX_SOURCE_DIR="$tree" OUT="$PWD/$build-module" GLIBC="$glibc" >&2
+    env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory module NGINX_SOURCE_DIR="$tree" OUT="$PWD/$build-module" GLIBC="$glibc" >&2
     module=$build-module/glibc-$glibc/ngx_http_authgear_module.so
     needs=$(sed -n 's/^nginx:abi=//p' "$tree/debian/libnginx-mod.abisubstvars")
     [ -n "$needs" ] || {

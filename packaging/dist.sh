@@ -24,7 +24,7 @@ mkdir -p dist
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/build/debian/target}
 
 quiet_make() {
-    make --no-print-directory "$@" >&2
+    env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory "$@" >&2
 }
 
 skipped=
