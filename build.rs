@@ -271,7 +271,21 @@ const SSL_FIELDS: &[(&str, &[&str])] = &[
 ];
 
 /// Versions of nginx at which something the module uses changed.
-const VERSIONS: &[(u64, &str)] = &[];
+const VERSIONS: &[(u64, &str)] = &[
+    // Every group keeps connections, whether it says so or not.
+    (1_029_007, "nginx1_29_7"),
+];
+
+/// What `conf/keepalive.rs` believes of a struct that is in no header.
+const KEEPALIVE: &str = r#"
+#define AT(field, words) _Static_assert( \
+    offsetof(ngx_http_upstream_keepalive_srv_conf_t, field) == (words) * sizeof(void *), \
+    "ngx_http_upstream_keepalive_srv_conf_t." #field " is elsewhere than src/conf/keepalive.rs has it")
+AT(max_cached, 0);
+#if nginx_version >= 1029007
+AT(local, 9);
+#endif
+"#;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -308,8 +322,47 @@ fn main() {
         bits.extend(SSL_BITS);
         fields.extend(SSL_FIELDS);
     }
+    check_keepalive(&out, &include, &cflags);
     let answer = run_probe(&out, &include, &cflags, &probe(&bits, &fields));
     fs::write(out.join("layout.rs"), layout(&answer)).expect("write layout.rs");
+}
+
+/// Holds `KEEPALIVE` against nginx's source, which is not in a tree that has only the headers.
+fn check_keepalive(out: &Path, include: &str, cflags: &str) {
+    let module = env::split_paths(include)
+        .map(|dir| dir.join("ngx_http_upstream_keepalive_module.c"))
+        .find(|file| file.exists());
+    let Some(module) = module else { return };
+    let source = out.join("keepalive.c");
+    fs::write(
+        &source,
+        format!("#include \"{}\"\n{KEEPALIVE}", module.display()),
+    )
+    .expect("write keepalive.c");
+    let mut compile = compiler(include, cflags);
+    let output = compile
+        .arg("-fsyntax-only")
+        .arg(&source)
+        .output()
+        .expect("a C compiler");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// nginx's C compiler with its flags and headers.
+fn compiler(include: &str, cflags: &str) -> Command {
+    let mut compile: Command = cc::Build::new()
+        .cargo_metadata(false)
+        .get_compiler()
+        .to_command();
+    for dir in env::split_paths(include) {
+        compile.arg("-I").arg(dir);
+    }
+    compile.args(cflags.split_whitespace()).arg("-w");
+    compile
 }
 
 /// Compiles and runs the C program that knows nginx's layout, and returns what it prints.
@@ -318,18 +371,8 @@ fn run_probe(out: &Path, include: &str, cflags: &str, text: &str) -> String {
     let program = out.join("layout");
     fs::write(&source, text).expect("write layout.c");
 
-    let mut compile: Command = cc::Build::new()
-        .cargo_metadata(false)
-        .get_compiler()
-        .to_command();
-    for dir in env::split_paths(include) {
-        compile.arg("-I").arg(dir);
-    }
-    compile
-        .args(cflags.split_whitespace())
-        .args(["-w", "-O0", "-o"])
-        .arg(&program)
-        .arg(&source);
+    let mut compile = compiler(include, cflags);
+    compile.args(["-O0", "-o"]).arg(&program).arg(&source);
     let status = compile.status().expect("a C compiler");
     assert!(
         status.success(),

@@ -64,21 +64,45 @@ impl MainConf {
     }
 }
 
+/// The configuration of nginx's keepalive module, which is in no header: `build.rs` compares it with
+/// nginx's source where there is one.
+#[repr(C)]
+struct OwnKeepAlive {
+    /// 0 without the directive, until nginx 1.29.7.
+    max_cached: ngx_uint_t,
+    #[cfg(nginx1_29_7)]
+    others: [usize; 8],
+    /// 1 without the directive: nginx then keeps connections all the same, each for the location
+    /// that has made it.
+    #[cfg(nginx1_29_7)]
+    local: ngx_uint_t,
+}
+
+impl OwnKeepAlive {
+    fn is_configured(&self) -> bool {
+        #[cfg(nginx1_29_7)]
+        if self.local == 1 {
+            return false;
+        }
+        self.max_cached != 0
+    }
+}
+
 /// Whether an `upstream {}` group has a `keepalive` directive of its own.
 fn keeps_its_own(cf: &Conf<'_>, group: NonNull<ngx_http_upstream_srv_conf_t>) -> bool {
     let Some(index) = cf.http_module_index(b"ngx_http_upstream_keepalive_module") else {
         return false;
     };
-    // SAFETY: a group written as `upstream {}` has a configuration for each http module, and
-    // the keepalive module's begins with `max_cached`, which is 0 without the directive.
+    // SAFETY: a group written as `upstream {}` has a configuration for each http module, which the
+    // keepalive module, being before this one, has completed.
     unsafe {
         let srv_conf = group.as_ref().srv_conf;
         if srv_conf.is_null() {
             return false;
         }
         (*srv_conf.add(index))
-            .cast::<ngx_uint_t>()
+            .cast::<OwnKeepAlive>()
             .as_ref()
-            .is_some_and(|max| *max != 0)
+            .is_some_and(OwnKeepAlive::is_configured)
     }
 }

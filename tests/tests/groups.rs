@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use authgear_integration::{
-    answer, get, nginx_t, people, Nginx, Port, Request, Scripted, Site, SiteBuilder, ALICE,
+    answer, eventually, get, nginx_t, people, Nginx, Port, Request, Scripted, Site, SiteBuilder,
+    ALICE,
 };
 use authgear_resolver_double::Resolver;
 
@@ -78,6 +79,66 @@ fn servers_take_turns() {
                 assert!(server.connections_accepted() <= 1, "{group} {keepalive}");
             }
         }
+    }
+}
+
+#[test]
+fn connections_are_kept_as_said_unless_the_group_says_it_itself() {
+    // The group's lines, the location's, the connections that six requests at once and six one after
+    // the other take, and those that are kept.
+    let table = [
+        ("", "", 6, 6),
+        ("", "authgear_keepalive 2;", 6, 2),
+        ("", "authgear_keepalive 0;", 12, 0),
+        ("keepalive 3;", "authgear_keepalive 2;", 6, 3),
+        ("keepalive 3;", "authgear_keepalive 0;", 6, 3),
+    ];
+    for (group, directives, connections, kept) in table {
+        let servers = Servers::start();
+        let site = servers.site(&format!("server %first%; {group}"), directives);
+        servers.first.set_delay(Duration::from_millis(100));
+        let mut clients: Vec<_> = (0..6).map(|_| site.nginx.http1()).collect();
+        for client in &mut clients {
+            client.send(alice().head());
+        }
+        for client in &mut clients {
+            assert_eq!(client.read_response().status, 200);
+        }
+        servers.first.set_delay(Duration::ZERO);
+        is_served(&site, 6);
+        let at = format!("{group} {directives}");
+        assert_eq!(servers.first.connections_accepted(), connections, "{at}");
+        eventually(&at, || {
+            (servers.first.connections_open() == kept).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_group_of_the_application_too_keeps_its_connections_apart() {
+    // The application is the resolver here, so that both could use a connection.
+    for own in ["", "keepalive 4;"] {
+        let servers = Servers::start();
+        let site = servers
+            .builder("")
+            .http(&format!("upstream group {{ server %first%; {own} }}"))
+            .server(
+                "location /again { authgear_resolve http://group; proxy_pass http://%app%; }
+                 location /proxy {
+                     proxy_pass http://group/_resolver/resolve; proxy_http_version 1.1;
+                     proxy_set_header Connection '';
+                 }",
+            )
+            .start();
+        for path in ["/", "/again", "/", "/again"] {
+            assert_eq!(site.send(get(path).cookie(ALICE)).status, 200);
+        }
+        // Locations that say the same share what they keep.
+        assert_eq!(servers.first.connections_accepted(), 1, "{own}");
+        for path in ["/proxy", "/", "/proxy", "/again"] {
+            assert_eq!(site.send(get(path).cookie(ALICE)).status, 200);
+        }
+        assert!(servers.first.connections_accepted() <= 3, "{own}");
     }
 }
 
