@@ -348,7 +348,7 @@ fn sessions_of_others_are_not_resumed() {
         .site()
         .server(&location("/", &format!("{TRUST} authgear_keepalive 0;")))
         .server(&format!(
-            "location /proxy {{ proxy_pass https://{NAME}/resolve; }}"
+            "location /proxy {{ proxy_pass https://{NAME}/resolve; proxy_set_header Connection close; }}"
         ))
         .start();
     for path in ["/proxy", "/", "/proxy", "/"] {
