@@ -104,12 +104,12 @@ fn a_failing_answer_keeps_the_last_address() {
             (dns.questions().len() > before).then_some(())
         });
         site.nginx.wait_for_log("using its last addresses");
-        // Now nobody waits for it.
-        let start = Instant::now();
+        // Now nobody waits for it, which would take two seconds.
         for _ in 0..20 {
+            let start = Instant::now();
             assert_eq!(status(&site), 200, "{failure:?}");
+            assert!(start.elapsed() < Duration::from_millis(1900), "{failure:?}");
         }
-        assert!(start.elapsed() < Duration::from_secs(1), "{failure:?}");
         assert_eq!(second.request_count(), 0);
 
         dns.say(Says::Addresses(vec![SECOND], 60));
