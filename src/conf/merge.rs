@@ -9,6 +9,7 @@ use std::time::Duration;
 use authgear_session::credentials::CookieNames;
 use authgear_session::key::{Hosts, KeyPrefix};
 
+use super::tls::Merged;
 use super::{
     DirectiveError, LocationConf, MainConf, OnError, Resolve, Resolver, SetHeader, Target,
 };
@@ -109,7 +110,7 @@ impl LocationConf {
         let set_headers = self.set_headers.clone().unwrap_or_default();
         let mut shared = Rc::new(Resolver {
             group: private_group::<Asking>(target.host()),
-            key_prefix: constant_key_prefix(&target, &set_headers),
+            key_prefix: constant_key_prefix(&target, tls.as_ref(), &set_headers),
             target,
             source,
             tls,
@@ -130,7 +131,11 @@ impl LocationConf {
 }
 
 /// The cache's key as far as no variable decides it.
-fn constant_key_prefix(target: &Target, set_headers: &[SetHeader]) -> Option<KeyPrefix> {
+fn constant_key_prefix(
+    target: &Target,
+    tls: Option<&Merged>,
+    set_headers: &[SetHeader],
+) -> Option<KeyPrefix> {
     let place = target.place()?;
     let constant = |name: &str| match set_headers.iter().find(|h| h.is(name)) {
         Some(header) => header.value.constant().map(Some),
@@ -142,7 +147,7 @@ fn constant_key_prefix(target: &Target, set_headers: &[SetHeader]) -> Option<Key
         forwarded: constant("X-Forwarded-Host")?,
         original: constant("X-Original-Host")?,
     };
-    Some(key_prefix(place, hosts))
+    Some(key_prefix(place, tls, hosts))
 }
 
 /// nginx's merge callback.

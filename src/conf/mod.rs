@@ -32,6 +32,7 @@ use cache::CacheConf;
 pub use error::DirectiveError;
 pub use resolve::SetHeader;
 pub use target::{Place, Target};
+pub use tls::Merged;
 
 /// The module's configuration of `http {}`.
 #[derive(Default)]
@@ -122,7 +123,7 @@ pub struct Resolver {
     /// Where its servers are found.
     source: target::Source,
     /// How it is reached over TLS.
-    tls: Option<tls::Merged>,
+    pub tls: Option<tls::Merged>,
     /// Changes to the resolver request.
     pub set_headers: Rc<Vec<SetHeader>>,
     /// The names of Authgear's cookies.

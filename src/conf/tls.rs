@@ -35,6 +35,18 @@ pub struct Merged {
     name: Option<Rc<Value>>,
 }
 
+impl Merged {
+    /// What an answer owes to these settings: one that came over an unverified connection is none of
+    /// a location that verifies.
+    pub fn trust(&self) -> Vec<u8> {
+        let settings = self.tls.settings();
+        match settings.verify {
+            true => [b"verified by ", settings.trusted_certificate.as_slice()].concat(),
+            false => b"unverified".to_vec(),
+        }
+    }
+}
+
 impl LocationConf {
     /// Where a directive of the family is to be written.
     pub(super) fn tls(&mut self) -> Result<&mut Directives, DirectiveError> {

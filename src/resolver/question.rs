@@ -7,7 +7,7 @@ use authgear_session::credentials::Credentials;
 use authgear_session::key::{Hosts, Key, KeyPrefix};
 
 use super::request::{credentials, Changes};
-use crate::conf::{Place, Resolver};
+use crate::conf::{Merged, Place, Resolver};
 use crate::ngx::request::Request;
 
 /// A question that was put to a resolver, or needed not be.
@@ -80,16 +80,21 @@ pub fn key<'r>(
         forwarded: changes.get("X-Forwarded-Host"),
         original: changes.get("X-Original-Host"),
     };
-    key_prefix(place, hosts).key(credentials)
+    key_prefix(place, resolver.tls.as_ref(), hosts).key(credentials)
 }
 
 /// The part of a key that says whom was asked, for which project.
-pub fn key_prefix(place: &Place, hosts: Hosts<'_>) -> KeyPrefix {
+pub fn key_prefix(place: &Place, tls: Option<&Merged>, hosts: Hosts<'_>) -> KeyPrefix {
     let mut url = place.schema().to_vec();
     url.extend_from_slice(&place.host_header);
     // Of a unix socket the Host header does not tell which.
     url.extend_from_slice(&place.host);
     url.extend_from_slice(&place.uri);
+    // No URI has a blank.
+    if let Some(tls) = tls.filter(|_| place.tls) {
+        url.push(b' ');
+        url.extend_from_slice(&tls.trust());
+    }
     KeyPrefix::new(&url, hosts)
 }
 

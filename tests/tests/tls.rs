@@ -386,6 +386,27 @@ fn connections_of_others_in_a_group_are_not_used() {
 }
 
 #[test]
+fn an_unverified_answer_in_the_cache_is_none_of_a_location_that_verifies() {
+    let tls = Tls::start();
+    let cache = "authgear_cache auth; add_header cache $authgear_cache_status;";
+    let site = tls
+        .site()
+        .http("authgear_cache_zone zone=auth:1m;")
+        .server(&location(
+            "/unverified",
+            &format!("authgear_ssl_verify off; {cache}"),
+        ))
+        .server(&location("/verified", &format!("{TRUST} {cache}")))
+        .start();
+    let cache = |path: &str| {
+        let response = site.send(get(path).cookie(ALICE));
+        response.header("cache").unwrap_or_default().to_owned()
+    };
+    let seen = ["/unverified", "/unverified", "/verified", "/verified"].map(cache);
+    assert_eq!(seen, ["MISS", "HIT", "MISS", "HIT"]);
+}
+
+#[test]
 fn a_groups_own_keepalive_keeps_connections() {
     let tls = Tls::start();
     let site = Site::builder()
