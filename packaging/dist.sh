@@ -42,6 +42,7 @@ for one in "${wanted[@]}"; do
             file=dist/ngx_http_authgear_module-$version-nginx-$nginx-linux-$(uname -m).so
             # Line numbers, for a backtrace in the log, stay in the build.
             strip --strip-unneeded -o "$file" "$module"
+            chmod 644 "$file"
             ;;
         debian-*) file=$(packaging/deb.sh "${one#debian-}" "$version" dist $glibc) ;;
         *)
