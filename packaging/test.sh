@@ -87,7 +87,7 @@ for package in dist/"$name"_*.deb; do
     docker cp "$work/readme.conf" "$project:/etc/nginx/sites-available/app" >/dev/null
     inside sh -c 'rm /etc/nginx/sites-enabled/default; ln -s ../sites-available/app /etc/nginx/sites-enabled/app'
     check "the README's configuration is valid" inside nginx -t
-    inside nginx -s reload
+    inside nginx -s reload 2>/dev/null
     check "Alice is known" eventually 10 get 200 "x-authgear-session-valid: true" "Cookie: session=alice.secret"
     check "a visitor reaches the app" get 200 "host: 127.0.0.1"
     check "reinstalling keeps it enabled" install_packages --reinstall "/dist/$file"
@@ -96,7 +96,7 @@ for package in dist/"$name"_*.deb; do
     inside sh -c 'rm /etc/nginx/sites-enabled/app; ln -s ../sites-available/default /etc/nginx/sites-enabled/default'
     check "the package is removed" inside apt-get remove -qy $name
     check "nginx's configuration is valid then" inside nginx -t
-    inside nginx -s quit
+    inside nginx -s quit 2>/dev/null
     sleep 1
     inside nginx
     check "nginx serves then" nginx_serves
