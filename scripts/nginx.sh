@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nginx.sh configure VERSION DIRECTORY    unpacks nginx's source into DIRECTORY/src and configures it
-# nginx.sh build DIRECTORY                builds that tree and installs it into DIRECTORY
+# nginx.sh configure VERSION DIRECTORY [FLAG...]  unpacks nginx's source into DIRECTORY/src and configures it
+# nginx.sh build DIRECTORY                        builds that tree and installs it into DIRECTORY
 #
 # DEBUG=0 leaves out --with-debug.
 set -euo pipefail
@@ -18,6 +18,7 @@ has_header() {
 
 configure() {
     local version=$1 directory=$2 archive
+    shift 2
     mkdir -p "$directory"
     directory=$(cd "$directory" && pwd)
     archive=$("$here/fetch.sh" nginx "$version" "$downloads")
@@ -62,7 +63,7 @@ configure() {
 
     local script=./configure
     [ -x "$script" ] || script=auto/configure
-    if ! "$script" "${flags[@]}" >configure.log 2>&1; then
+    if ! "$script" "${flags[@]}" "$@" >configure.log 2>&1; then
         tail -n 20 configure.log >&2
         echo "nginx: configuring $version failed; see $PWD/configure.log and objs/autoconf.err" >&2
         exit 1
