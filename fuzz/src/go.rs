@@ -24,7 +24,7 @@ pub fn bearer(line: &[u8]) -> Option<Vec<u8>> {
     let line = text(line);
     let parts: Vec<&str> = line.trim_matches(SPACES).splitn(2, ' ').collect();
     match parts[..] {
-        [scheme, token] if scheme.to_ascii_lowercase() == "bearer" => {
+        [scheme, token] if scheme.eq_ignore_ascii_case("bearer") => {
             Some(token.chars().map(|c| c as u8).collect())
         }
         _ => None,
