@@ -3,8 +3,10 @@
 //! It sees the whole wire at once, line by line. RFC 9112, with these liberties, which the module
 //! takes too: a line may end in a bare LF, and the reason phrase and its space may be missing.
 
+type Grammar = fn(&[u8]) -> bool;
+
 /// The name of each identity header, and what its value may be.
-const IDENTITY: [(&str, fn(&[u8]) -> bool); 9] = [
+const IDENTITY: [(&str, Grammar); 9] = [
     ("x-authgear-session-valid", is_boolean),
     ("x-authgear-user-id", is_text),
     ("x-authgear-user-anonymous", is_boolean),
@@ -169,7 +171,7 @@ fn whole(wire: &mut Wire) -> Result<Reading, Stop> {
     };
     let chunked = match codings[..] {
         [] => false,
-        [coding] if coding.to_ascii_lowercase() == b"chunked" => true,
+        [coding] if coding.eq_ignore_ascii_case(b"chunked") => true,
         _ => return Err(Stop::Broken),
     };
     if chunked && length.is_some() {
