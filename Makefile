@@ -31,7 +31,7 @@ DOUBLE := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/authgear-resolver-do
 MODULE := $(OUT)/$(if $(GLIBC),glibc-$(GLIBC)/)ngx_http_authgear_module.so
 
 .DELETE_ON_ERROR:
-.PHONY: help deps nginx module test test-unit test-nginx test-all test-debian test-clients image test-image dist test-dist lint demo clean
+.PHONY: bench fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-all test-debian test-clients image test-image dist test-dist lint demo clean
 
 help:
 	@echo 'make deps        install what is missing here (Debian 12 or later, as root)'
@@ -47,6 +47,9 @@ help:
 	@echo 'make dist        the module for every nginx, and packages for those of Debian, in dist/'
 	@echo 'make test-dist   install those packages, and remove them'
 	@echo 'make lint        format, clippy, shellcheck'
+	@echo 'make bench       what authenticating costs, beside auth_request (QUICK=1: in minutes)'
+	@echo 'make fuzz        fuzz what reads input; make asan, make valgrind: the suite with memory checked'
+	@echo 'make test-static linked into nginx by --add-module'
 	@echo 'make clean       remove what was built, but not what was downloaded'
 	@echo
 	@echo 'NGINX_VERSION=$(NGINX_VERSION)     or $(filter-out $(NGINX_VERSION),$(VERSIONS))'
@@ -123,6 +126,29 @@ dist:
 
 test-dist:
 	packaging/test.sh
+
+# On an nginx without --with-debug; QUICK=1 takes minutes, BENCH= holds more of bench.py's options.
+bench:
+	@$(MAKE) --no-print-directory nginx module DEBUG=0
+	$(RUN_CARGO) build --release -p authgear-resolver-double
+	python3 -B bench/bench.py --nginx $(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/sbin/nginx \
+		--module $(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/ngx_http_authgear_module.so \
+		--doubles $${CARGO_TARGET_DIR:-target}/release $(if $(QUICK),--quick) $(BENCH)
+
+# SECONDS= for each target
+fuzz:
+	scripts/fuzz.sh $(SECONDS)
+
+asan:
+	scripts/asan.sh
+
+test-static:
+	scripts/test-static.sh $(NGINX_VERSION)
+
+# The integration suite under memcheck.
+valgrind: nginx module
+	AUTHGEAR_VALGRIND=1 AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(MODULE) $(RUN_CARGO) test --no-fail-fast \
+		-p authgear-integration
 
 lint: deps $(CONFIGURED)
 	$(RUN_CARGO) fmt --all --check
