@@ -65,8 +65,8 @@ struct Peer {
     free: ngx_event_free_peer_pt,
 }
 
-/// Wraps the peer that the balancer has initialised, if there is anything to keep: connections, or
-/// for TLS sessions.
+/// Wraps the peer that the balancer has initialised, to keep connections and, for TLS, sessions, and
+/// to look at each connection that was kept, here or by the group, before it is used again.
 ///
 /// # Safety
 /// `sr` has an upstream whose peer is initialised; `connections` and `tls` live as long as the
@@ -76,9 +76,6 @@ pub unsafe fn wrap(
     connections: Option<NonNull<Connections>>,
     tls: Option<(NonNull<Tls>, &[u8])>,
 ) -> ngx_int_t {
-    if connections.is_none() && tls.is_none() {
-        return OK;
-    }
     // SAFETY: the caller's promise.
     unsafe {
         let u = (*sr.as_ptr()).upstream;
@@ -160,7 +157,7 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
             let pc = &mut *pc;
             let server = peer.server(pc);
             if rc == DONE {
-                if peer.may_use(&server, pc.connection) {
+                if peer.may_use(&server, pc.connection) && nothing_to_read(pc.connection) {
                     return DONE;
                 }
                 close(pc.connection);
@@ -172,10 +169,17 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
                 return OK;
             };
             let connections = &mut *connections.as_ptr();
-            let Some(at) = connections.idle.iter().rposition(|i| i.server == server) else {
-                return OK;
+            let c = loop {
+                let Some(at) = connections.idle.iter().rposition(|i| i.server == server) else {
+                    return OK;
+                };
+                let c = connections.idle.remove(at).connection.as_ptr();
+                // What came since, unasked, would be read as the answer; its event is yet to come.
+                if nothing_to_read(c) {
+                    break c;
+                }
+                close(c);
             };
-            let c = connections.idle.remove(at).connection.as_ptr();
             CONNECTION_IDLE.set(c, false);
             (*c).sent = 0;
             (*c).data = core::ptr::null_mut();

@@ -825,8 +825,23 @@ fn an_answer_may_be_cut_anywhere() {
 /// The worker learns in one turn of its loop of a request, and then that the connection which it
 /// would use for it has something to say: an answer before the question.
 #[test]
-#[ignore = "src/ngx/keepalive.rs takes idle connections without looking for bytes that wait on them"]
 fn an_answer_that_waits_on_an_idle_connection_is_nobodys() {
+    waits_on_an_idle_connection(|resolver| Site::serving_with(resolver, SITE));
+}
+
+/// The same for a connection that nginx's own `keepalive` has kept.
+#[test]
+fn an_answer_that_waits_on_an_idle_connection_of_a_group_is_nobodys() {
+    waits_on_an_idle_connection(|resolver| {
+        Site::builder()
+            .place("resolver", resolver.addr())
+            .http("upstream kept { server %resolver%; keepalive 4; }")
+            .location(&SITE.replace("http://%resolver%", "http://kept"))
+            .start()
+    });
+}
+
+fn waits_on_an_idle_connection(site: impl FnOnce(&Scripted) -> Site) {
     let speak = Arc::new(AtomicBool::new(false));
     let spoken = Arc::new(AtomicBool::new(false));
     let resolver = Scripted::new({
@@ -849,7 +864,7 @@ fn an_answer_that_waits_on_an_idle_connection_is_nobodys() {
             }
         }
     });
-    let site = Site::serving_with(&resolver, SITE);
+    let site = site(&resolver);
     let mut client = site.nginx.http1();
     let asking = || get("/").cookie("session=x");
     assert_eq!(client.request(asking()).header("outcome"), Some("none"));
