@@ -43,8 +43,12 @@ container() { # SERVICE
     "${compose[@]}" ps -aq "$1"
 }
 
+evict() {
+    docker ps -aq --filter "label=$project-squatter" | xargs -r docker rm -f >/dev/null
+}
+
 clean_up() {
-    docker rm -f "$project-squatter" >/dev/null 2>&1 || true
+    evict
     "${compose[@]}" down --timeout 2 --volumes >"$work/log" 2>&1 || cat "$work/log" >&2
 }
 
@@ -216,7 +220,9 @@ runs_without_root() { # SERVICE
 }
 
 cannot_write() {
-    inside touch /etc/nginx/x 2>&1 | grep -q 'Read-only file system'
+    local answer
+    answer=$(inside touch /etc/nginx/x 2>&1) || true
+    grep 'Read-only file system' <<<"$answer"
 }
 
 not_reached_from_outside() {
@@ -237,9 +243,13 @@ address() { # SERVICE
     docker inspect --format "{{(index .NetworkSettings.Networks \"$network\").IPAddress}}" "$(container "$1")"
 }
 
-# squat: takes the address that is free now, so that a container that starts later gets another.
+# squat ADDRESS: takes it, so that a container that starts later gets another.
 squat() {
-    docker run -d --name "$project-squatter" --network "$network" --entrypoint sleep python:3-slim 3600 >/dev/null
+    local taken='' squatter
+    until [ "$taken" = "$1" ]; do
+        squatter=$(docker run -d --label "$project-squatter" --network "$network" --entrypoint sleep python:3-slim 3600)
+        taken=$(docker inspect --format "{{(index .NetworkSettings.Networks \"$network\").IPAddress}}" "$squatter")
+    done
 }
 
 reload() {
@@ -283,22 +293,22 @@ check "connected again, Alice is known without a reload" eventually 20 alice_is_
 echo "== the resolver comes back at another address"
 before=$(address authgear)
 quietly "${compose[@]}" rm -sf authgear
-squat
+squat "$before"
 up authgear
 eventually 60 healthy authgear || true
 check "it has another address" test "$(address authgear)" != "$before"
 check "Alice is known without a reload" eventually 20 alice_is_known
-docker rm -f "$project-squatter" >/dev/null
+evict
 
 echo "== the app is replaced, at another address"
 before=$(address app)
 quietly "${compose[@]}" rm -sf app
-squat
+squat "$before"
 up app
 eventually 60 healthy app || true
 check "it has another address" test "$(address app)" != "$before"
 check "Alice reaches it without a reload" eventually 20 alice_is_known
-docker rm -f "$project-squatter" >/dev/null
+evict
 
 echo "== nginx reloads under load"
 # load SECONDS: requests one after another, by two clients; their statuses go to $work/load.
