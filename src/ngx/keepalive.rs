@@ -297,6 +297,10 @@ unsafe extern "C" fn idle_event(event: *mut ngx_event_t) {
 /// # Safety
 /// `c` is a valid connection.
 unsafe fn nothing_to_read(c: *const ngx_connection_t) -> bool {
+    // SAFETY: the caller's promise.
+    if unsafe { has_surplus(c) } {
+        return false;
+    }
     let mut byte = 0u8;
     // SAFETY: the caller's promise; one byte is peeked into a byte.
     let n = unsafe { libc::recv((*c).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK) };

@@ -9,6 +9,8 @@ use nginx_sys::{
     ngx_http_run_posted_requests, ngx_http_test_reading,
 };
 
+use super::bits::EVENT_READY;
+use super::event;
 use super::pool::NoMemory;
 use super::request::Request;
 
@@ -32,8 +34,15 @@ impl Request<'_> {
     pub fn suspend(self) -> Result<Suspended, NoMemory> {
         let request = Rc::new(Cell::new(NonNull::new(self.as_ptr())));
         self.pool().store(Ends(request.clone()))?;
-        // SAFETY: a plain field of a valid request.
-        unsafe { (*self.as_ptr()).read_event_handler = Some(ngx_http_test_reading) };
+        // SAFETY: a valid request, whose connection and its events are valid. What has come before,
+        // a client that has left perhaps, makes no new event: nginx must look once more.
+        unsafe {
+            (*self.as_ptr()).read_event_handler = Some(ngx_http_test_reading);
+            let read = (*(*self.as_ptr()).connection).read;
+            if EVENT_READY.get(read) {
+                event::post(read);
+            }
+        }
         Ok(Suspended { request })
     }
 }
