@@ -112,6 +112,7 @@ test-clients: nginx module
 	$(RUN_CARGO) build -p authgear-resolver-double
 	tests/browser/login.py $(NGINX) $(MODULE) $(DOUBLE)
 	tests/grpc/run.sh $(NGINX) $(MODULE) $(DOUBLE)
+	tests/http3/run.sh $(NGINX) $(MODULE) $(DOUBLE)
 
 image:
 	docker build -f docker/Dockerfile --build-arg NGINX_VERSION=$(NGINX_VERSION) \
