@@ -4,6 +4,8 @@
 //! `pkg/api/model/session_info.go` in authgear-server), and whatever is not exactly what Authgear
 //! writes there is an error: an answer is believed as a whole or not at all.
 
+use std::ops::Range;
+
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -41,14 +43,14 @@ pub enum AnswerError {
 
 /// Reads an answer's header lines one by one.
 #[derive(Clone, Debug, Default)]
-pub struct AnswerBuilder {
-    values: [Option<Box<[u8]>>; 9],
+pub struct AnswerBuilder<'a> {
+    values: [Option<&'a [u8]>; 9],
     fault: Option<AnswerError>,
 }
 
-impl AnswerBuilder {
+impl<'a> AnswerBuilder<'a> {
     /// An answer of which nothing was read yet.
-    pub fn new() -> AnswerBuilder {
+    pub fn new() -> AnswerBuilder<'a> {
         AnswerBuilder::default()
     }
 
@@ -56,7 +58,7 @@ impl AnswerBuilder {
     ///
     /// Ignores what is not one of the [`Field`]s by its exact name, such as `X_Authgear_User_Id`:
     /// Authgear does not send it, and nothing passes it on. Remembers the first fault.
-    pub fn header(&mut self, name: &[u8], value: &[u8]) {
+    pub fn header(&mut self, name: &[u8], value: &'a [u8]) {
         if self.fault.is_some() {
             return;
         }
@@ -69,7 +71,7 @@ impl AnswerBuilder {
         } else if !is_well_formed(field, value) {
             self.fault = Some(AnswerError::Malformed(field));
         } else {
-            *slot = Some(value.into());
+            *slot = Some(value);
         }
     }
 
@@ -81,9 +83,9 @@ impl AnswerBuilder {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        match self.values[Field::SessionValid as usize].as_deref() {
+        match self.values[Field::SessionValid as usize] {
             None => Ok(Answer::None),
-            Some(b"true") => Session::new(self.values.each_ref().map(Option::as_deref))
+            Some(b"true") => Session::new(self.values)
                 .map(Answer::Valid)
                 .ok_or(AnswerError::NoUserId),
             Some(_) => Ok(Answer::Invalid),
@@ -93,9 +95,10 @@ impl AnswerBuilder {
 
 /// Whether Authgear could have written this value.
 fn is_well_formed(field: Field, value: &[u8]) -> bool {
-    if value.iter().any(u8::is_ascii_control) {
-        return false;
-    }
+    is_in_grammar(field, value) && !has_control(value)
+}
+
+fn is_in_grammar(field: Field, value: &[u8]) -> bool {
     match field {
         Field::SessionValid
         | Field::UserAnonymous
@@ -106,64 +109,100 @@ fn is_well_formed(field: Field, value: &[u8]) -> bool {
     }
 }
 
+/// Looks at all bytes, which the compiler turns into many at once.
+fn has_control(bytes: &[u8]) -> bool {
+    let control = |found, byte: &u8| found | u8::from(byte.is_ascii_control());
+    bytes.iter().fold(0, control) != 0
+}
+
 /// A decimal integer as Go's `strconv.FormatInt` writes it, which knows no `+`.
 fn parse_seconds(value: &[u8]) -> Option<i64> {
-    if value.first() == Some(&b'+') {
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    if digits.is_empty() {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    // Downwards, since there is one more negative number.
+    let negative = digits.iter().try_fold(0_i64, |sum, &digit| {
+        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
+        sum.checked_mul(10)?.checked_sub(digit)
+    })?;
+    match digits.len() == value.len() {
+        true => negative.checked_neg(),
+        false => Some(negative),
+    }
 }
 
 /// A valid session: `x-authgear-session-valid: true`, a user id that is not empty, and every other
 /// header absent or well formed. There is no other way to have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// All values, one behind the other in the fields' order.
-    values: Box<[u8]>,
-    /// Where each field's value ends in `values`; it begins where the one before ends.
+    /// As the cache keeps it: [`ENCODING`](Session::ENCODING), `present`, then for each field that is
+    /// present the length of its value, then the values in the fields' order; all numbers
+    /// little-endian.
+    encoded: Vec<u8>,
+    /// Where each field's value ends in `encoded`; it begins where the one before ends.
     ends: [u32; 9],
     /// Bit `n`: the field `n` was sent, perhaps empty.
     present: u16,
 }
 
 impl Session {
-    /// Layout of [`encode`](Session::encode): this byte, `present`, then for each field that is
-    /// present the length of its value, then the values; all numbers little-endian.
     const ENCODING: u8 = 1;
 
     /// `None` if it says that the session is not valid, or of nobody.
     fn new(fields: [Option<&[u8]>; 9]) -> Option<Session> {
-        let is_valid = fields[Field::SessionValid as usize] == Some(b"true");
-        let has_user = fields[Field::UserId as usize].is_some_and(|id| !id.is_empty());
-        if !is_valid || !has_user {
-            return None;
-        }
-        let mut ends = [0; 9];
-        let mut end = 0_u32;
-        let mut present = 0;
+        // The version, `present` and nine lengths, if all are there.
+        let (mut head, mut at, mut present, mut len) = ([0; 39], 3, 0, 0_usize);
         for (index, value) in fields.iter().enumerate() {
-            if let Some(value) = value {
-                end = end.checked_add(u32::try_from(value.len()).ok()?)?;
-                present |= 1 << index;
-            }
-            ends[index] = end;
+            let Some(value) = value else { continue };
+            head[at..at + 4].copy_from_slice(&u32::try_from(value.len()).ok()?.to_le_bytes());
+            at += 4;
+            present |= 1 << index;
+            len = len.checked_add(value.len())?;
         }
-        let values = fields.map(Option::unwrap_or_default).concat().into();
-        Some(Session {
-            values,
+        head[0] = Session::ENCODING;
+        head[1..3].copy_from_slice(&u16::to_le_bytes(present));
+        let mut encoded = Vec::with_capacity(at.checked_add(len)?);
+        encoded.extend_from_slice(&head[..at]);
+        let mut ends = [0; 9];
+        for (value, end) in fields.iter().zip(&mut ends) {
+            encoded.extend_from_slice(value.unwrap_or_default());
+            *end = u32::try_from(encoded.len()).ok()?;
+        }
+        Session {
+            encoded,
             ends,
             present,
-        })
+        }
+        .of_somebody()
+    }
+
+    fn of_somebody(self) -> Option<Session> {
+        let is_valid = self.is_true(Field::SessionValid);
+        (is_valid && !self.user_id().is_empty()).then_some(self)
     }
 
     /// The header's value as the resolver sent it, perhaps empty; `None` if it did not.
     pub fn get(&self, field: Field) -> Option<&[u8]> {
+        self.encoded.get(self.place(field)?)
+    }
+
+    /// Where the header's value is in [`as_bytes`](Session::as_bytes).
+    pub fn place(&self, field: Field) -> Option<Range<usize>> {
         let index = field as usize;
         if self.present & (1 << index) == 0 {
             return None;
         }
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.values.get(start as usize..self.ends[index] as usize)
+        let start = match index.checked_sub(1) {
+            Some(before) => self.ends[before] as usize,
+            None => values_start(self.present),
+        };
+        Some(start..self.ends[index] as usize)
+    }
+
+    /// The session for the cache, with all values in it: see [`decode`](Session::decode).
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.encoded
     }
 
     /// The user's id, never empty.
@@ -243,70 +282,70 @@ impl Session {
 
     /// The number of bytes that [`encode`](Session::encode) writes.
     pub fn encoded_len(&self) -> usize {
-        3 + 4 * self.present.count_ones() as usize + self.values.len()
+        self.encoded.len()
     }
 
     /// Writes the session for the cache, into the first [`encoded_len`](Session::encoded_len) bytes
     /// of `out`. If there are fewer they are zeroed, which [`decode`](Session::decode) refuses: a
     /// panic under a zone's lock would be worse.
     pub fn encode(&self, out: &mut [u8]) {
-        if out.len() < self.encoded_len() {
-            out.fill(0);
-            return;
+        match out.get_mut(..self.encoded.len()) {
+            Some(out) => out.copy_from_slice(&self.encoded),
+            None => out.fill(0),
         }
-        let mut rest = out;
-        put(&mut rest, &[Session::ENCODING]);
-        put(&mut rest, &self.present.to_le_bytes());
-        for value in Field::ALL.into_iter().filter_map(|field| self.get(field)) {
-            put(&mut rest, &(value.len() as u32).to_le_bytes());
-        }
-        put(&mut rest, &self.values);
     }
 
     /// Reads exactly what [`encode`](Session::encode) wrote, and believes none of it: any bytes
     /// that the resolver's answer could not have led to give `None`.
     pub fn decode(bytes: &[u8]) -> Option<Session> {
-        let mut rest = bytes;
-        if take(&mut rest)? != [Session::ENCODING] {
+        Session::from_encoded(bytes.to_vec())
+    }
+
+    /// As [`decode`](Session::decode), without a copy.
+    pub fn from_encoded(encoded: Vec<u8>) -> Option<Session> {
+        let mut lengths = encoded.as_slice();
+        if take(&mut lengths)? != [Session::ENCODING] {
             return None;
         }
-        let present = u16::from_le_bytes(take(&mut rest)?);
+        let present = u16::from_le_bytes(take(&mut lengths)?);
         if present >> Field::ALL.len() != 0 {
             return None;
         }
-        let mut lengths = [None; 9];
-        for (index, len) in lengths.iter_mut().enumerate() {
-            if present & (1 << index) != 0 {
-                *len = Some(u32::from_le_bytes(take(&mut rest)?) as usize);
-            }
-        }
-        let mut fields = [None; 9];
-        for field in Field::ALL {
-            let Some(len) = lengths[field as usize] else {
-                continue;
-            };
-            let (value, tail) = rest.split_at_checked(len)?;
-            if !is_well_formed(field, value) {
-                return None;
-            }
-            fields[field as usize] = Some(value);
-            rest = tail;
-        }
-        if !rest.is_empty() {
+        let mut end = values_start(present);
+        if has_control(encoded.get(end..)?) {
             return None;
         }
-        Session::new(fields)
+        let mut ends = [0; 9];
+        for field in Field::ALL {
+            let index = field as usize;
+            if present & (1 << index) != 0 {
+                let start = end;
+                end = end.checked_add(u32::from_le_bytes(take(&mut lengths)?) as usize)?;
+                if !is_in_grammar(field, encoded.get(start..end)?) {
+                    return None;
+                }
+            }
+            ends[index] = u32::try_from(end).ok()?;
+        }
+        if end != encoded.len() {
+            return None;
+        }
+        Session {
+            encoded,
+            ends,
+            present,
+        }
+        .of_somebody()
     }
+}
+
+/// Where the values begin in an encoded session.
+fn values_start(present: u16) -> usize {
+    3 + 4 * present.count_ones() as usize
 }
 
 fn json_string(value: &[u8]) -> Value {
     Value::from(String::from_utf8_lossy(value))
-}
-
-fn put(out: &mut &mut [u8], bytes: &[u8]) {
-    let (head, tail) = std::mem::take(out).split_at_mut(bytes.len());
-    head.copy_from_slice(bytes);
-    *out = tail;
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -449,6 +488,8 @@ mod tests {
             (200, &[valid, user, ("x-authgear-session-authenticated-at", b"-1")], Ok("valid")),
             (200, &[valid, user, ("x-authgear-session-authenticated-at", b"9223372036854775807")], Ok("valid")),
             (200, &[valid, user, ("x-authgear-session-authenticated-at", b"9223372036854775808")], Err(Malformed(SessionAuthenticatedAt))),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"-9223372036854775808")], Ok("valid")),
+            (200, &[valid, user, ("x-authgear-session-authenticated-at", b"-9223372036854775809")], Err(Malformed(SessionAuthenticatedAt))),
             (200, &[valid, user, ("x-authgear-session-authenticated-at", b"")], Err(Malformed(SessionAuthenticatedAt))),
             (200, &[valid, user, ("x-authgear-session-authenticated-at", b"-")], Err(Malformed(SessionAuthenticatedAt))),
             (200, &[valid, user, ("x-authgear-session-authenticated-at", b"+1")], Err(Malformed(SessionAuthenticatedAt))),
@@ -689,8 +730,7 @@ mod tests {
         ) -> Session {
             let [anonymous, verified, can_reauthenticate] =
                 booleans.map(|value| value.map(|value| value.to_string()));
-            let mut builder = AnswerBuilder::new();
-            for (field, value) in [
+            let values = [
                 (Field::UserRoles, roles),
                 (Field::SessionValid, Some("true".into())),
                 (Field::UserId, Some(user)),
@@ -700,7 +740,9 @@ mod tests {
                 (Field::SessionAcr, acr),
                 (Field::SessionAmr, amr),
                 (Field::SessionAuthenticatedAt, time.map(|time| time.to_string())),
-            ] {
+            ];
+            let mut builder = AnswerBuilder::new();
+            for (field, value) in &values {
                 if let Some(value) = value {
                     builder.header(field.header_name().as_bytes(), value.as_bytes());
                 }
