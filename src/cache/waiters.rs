@@ -69,7 +69,7 @@ impl Waiter {
             let waited = match self.zone.poll(&self.ticket, &self.policy, &mut value) {
                 Some(Poll::Pending) => return self.deadline <= now,
                 Some(Poll::Answered(found)) => {
-                    decode(&found, &value).map_or(Waited::Lost, Waited::Answered)
+                    decode(&found, value).map_or(Waited::Lost, Waited::Answered)
                 }
                 Some(Poll::Failed) => told(&value).map_or(Waited::Failed, Waited::Answered),
                 Some(Poll::Resolve(flight)) => {

@@ -238,10 +238,8 @@ impl Hold {
         let facts = self.credentials;
         let evicted = match answer {
             answer::Answer::Valid(session) => {
-                let mut value = vec![0; session.encoded_len()];
-                session.encode(&mut value);
                 let answer = Answer::Valid {
-                    value: &value,
+                    value: session.as_bytes(),
                     user: UserTag::new(tag(session.user_id())),
                     session: Some(SessionTag::new(facts.session)),
                     use_until: facts.use_until(),
@@ -312,10 +310,10 @@ pub fn told(words: &[u8]) -> Option<answer::Answer> {
 }
 
 /// The answer of an entry, or one that was only told.
-pub fn decode(found: &Found, value: &[u8]) -> Option<answer::Answer> {
+pub fn decode(found: &Found, value: Vec<u8>) -> Option<answer::Answer> {
     match found.validity {
         Validity::Valid if value == NO_SESSION => Some(answer::Answer::None),
-        Validity::Valid => answer::Session::decode(value).map(answer::Answer::Valid),
+        Validity::Valid => answer::Session::from_encoded(value).map(answer::Answer::Valid),
         Validity::Invalid => Some(answer::Answer::Invalid),
     }
 }

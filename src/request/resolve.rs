@@ -114,20 +114,20 @@ impl<'r> Resolving<'r, '_> {
         let mut value = Vec::new();
         let (status, hold) = match zone.lookup(&key, &policy, &mut value) {
             Some(Lookup::Hit(found)) => {
-                match self.use_found(question, &found, &value, CacheStatus::Hit) {
+                match self.use_found(question, &found, value, CacheStatus::Hit) {
                     Ok(()) => return Ok(Step::Settled),
                     Err(again) => return self.replace(&inquiry, pending(again, CacheStatus::Miss)),
                 }
             }
             Some(Lookup::Stale(found)) => {
-                match self.use_found(question, &found, &value, CacheStatus::Stale) {
+                match self.use_found(question, &found, value, CacheStatus::Stale) {
                     Ok(()) => return Ok(Step::Settled),
                     Err(again) => return self.replace(&inquiry, pending(again, CacheStatus::Miss)),
                 }
             }
             Some(Lookup::Refresh(found, flight)) => {
                 let hold = facts().hold(zone, flight);
-                match self.use_found(question, &found, &value, CacheStatus::Refresh) {
+                match self.use_found(question, &found, value, CacheStatus::Refresh) {
                     Ok(()) => {
                         if let Err(failure) = inquiry.refresh(hold.for_refresh()) {
                             let log = self.r.log();
@@ -279,7 +279,7 @@ impl<'r> Resolving<'r, '_> {
         if let (Some(cache), Some(key)) = (LocationConf::of(self.r).cache(), pending.key) {
             let mut value = Vec::new();
             if let Some(found) = cache.zone.stale(&key, &cache.policy, &mut value) {
-                match self.use_found(pending.question, &found, &value, CacheStatus::Stale) {
+                match self.use_found(pending.question, &found, value, CacheStatus::Stale) {
                     Ok(()) => {
                         self.report(&failure, "using a stale answer", call.as_ref());
                         return;
@@ -327,7 +327,7 @@ impl<'r> Resolving<'r, '_> {
         &mut self,
         question: Question,
         found: &Found,
-        value: &[u8],
+        value: Vec<u8>,
         status: CacheStatus,
     ) -> Result<(), Question> {
         let Some(answer) = decode(found, value) else {
