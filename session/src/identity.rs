@@ -72,11 +72,26 @@ impl Field {
 
     /// The field of exactly this header name, whatever its case.
     pub fn from_header_name(name: &[u8]) -> Option<Field> {
-        Field::ALL
-            .into_iter()
-            .find(|field| field.header_name().as_bytes().eq_ignore_ascii_case(name))
+        let usual = |field: &Field| SPELLED[*field as usize].as_bytes() == name;
+        let mut fields = Field::ALL.into_iter();
+        fields.clone().find(usual).or_else(|| {
+            fields.find(|field| field.header_name().as_bytes().eq_ignore_ascii_case(name))
+        })
     }
 }
+
+/// The names as Go spells them, which is how they come.
+const SPELLED: [&str; 9] = [
+    "X-Authgear-Session-Valid",
+    "X-Authgear-User-Id",
+    "X-Authgear-User-Anonymous",
+    "X-Authgear-User-Verified",
+    "X-Authgear-Session-Acr",
+    "X-Authgear-Session-Amr",
+    "X-Authgear-Session-Authenticated-At",
+    "X-Authgear-User-Can-Reauthenticate",
+    "X-Authgear-User-Roles",
+];
 
 /// Whether a header of this name could be taken for an identity header by anything behind nginx.
 ///
@@ -143,6 +158,9 @@ mod tests {
             assert_eq!(Field::from_header_name(name.as_bytes()), Some(field));
             let upper = name.to_ascii_uppercase();
             assert_eq!(Field::from_header_name(upper.as_bytes()), Some(field));
+            let usual = SPELLED[field as usize];
+            assert_eq!(usual.to_ascii_lowercase(), name);
+            assert_eq!(Field::from_header_name(usual.as_bytes()), Some(field));
             let alias = name.replace('-', "_");
             assert_eq!(Field::from_header_name(alias.as_bytes()), None);
             assert!(is_identity_header(name.as_bytes()));
