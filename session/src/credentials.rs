@@ -10,6 +10,7 @@
 
 use std::fmt;
 
+use memchr::memchr_iter;
 use thiserror::Error;
 
 /// One of the cookies in which Authgear looks for a session.
@@ -81,6 +82,17 @@ impl CookieNames {
             .into_iter()
             .find(|&kind| self.name(kind) == name)
     }
+
+    /// Which of Authgear's cookies this part of a `Cookie` line is, and its value. No name has a `=`.
+    fn cookie<'a>(&self, part: &'a [u8]) -> Option<(CookieKind, &'a [u8])> {
+        CookieKind::ALL.into_iter().find_map(|kind| {
+            match trim_start(part.strip_prefix(self.name(kind))?) {
+                [] => Some((kind, [].as_slice())),
+                [b'=', value @ ..] => Some((kind, value)),
+                _ => None,
+            }
+        })
+    }
 }
 
 /// The most parts that all `Cookie` lines may have together before Go reads none of them (its
@@ -123,11 +135,12 @@ impl<'a> Credentials<'a> {
     /// without `=` has the value "". The first acceptable value of a name wins. That the name is a
     /// token needs no check, since it must equal one that is.
     fn read_cookies(&mut self, names: &CookieNames, line: &'a [u8]) -> usize {
-        let mut parts = 0;
-        for part in line.split(|&byte| byte == b';') {
+        let (mut parts, mut start) = (0, 0);
+        for end in memchr_iter(b';', line).chain([line.len()]) {
+            let part = trim(&line[start..end]);
+            start = end + 1;
             parts += 1;
-            let (name, value) = cut(trim(part), b'=').unwrap_or((trim(part), b""));
-            let Some(kind) = names.kind(trim(name)) else {
+            let Some((kind, value)) = names.cookie(part) else {
                 continue;
             };
             let cookie = &mut self.cookies[kind as usize];
@@ -167,7 +180,7 @@ impl<'a> Credentials<'a> {
     }
 
     /// The length of the rebuilt `Cookie` header's value; 0 if none is to be sent.
-    pub fn cookie_header_len(&self, names: &CookieNames) -> usize {
+    pub fn cookie_header_len(&self, names: &'a CookieNames) -> usize {
         let mut len = 0;
         self.write_cookie_header(names, &mut |piece| len += piece.len());
         len
@@ -177,7 +190,7 @@ impl<'a> Credentials<'a> {
     ///
     /// It carries Authgear's cookies only, each once, and Go reads the same values from it again.
     /// `names` must be those of [`read`](Credentials::read).
-    pub fn write_cookie_header(&self, names: &CookieNames, out: &mut dyn FnMut(&[u8])) {
+    pub fn write_cookie_header(&self, names: &'a CookieNames, out: &mut dyn FnMut(&'a [u8])) {
         let mut separator: &[u8] = b"";
         for kind in CookieKind::ALL {
             let Some(value) = self.cookies[kind as usize] else {
@@ -227,11 +240,11 @@ impl<'a> CookieValue<'a> {
     /// none of `"`, `;` and `\`.
     fn parse(raw: &'a [u8]) -> Option<CookieValue<'a>> {
         let value = CookieValue(raw);
-        value
-            .unquoted()
-            .iter()
-            .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b';' | b'\\'))
-            .then_some(value)
+        // All bytes are looked at, which the compiler turns into many at once.
+        let bad = |byte: u8| !(b' '..=b'~').contains(&byte) | matches!(byte, b'"' | b';' | b'\\');
+        let bytes = value.unquoted().iter();
+        let bad = bytes.fold(0, |found, &byte| found | u8::from(bad(byte)));
+        (bad == 0).then_some(value)
     }
 
     fn unquoted(self) -> &'a [u8] {
@@ -243,7 +256,7 @@ impl<'a> CookieValue<'a> {
 
     /// A bare value that begins with a space would survive Go's reader, but hardly everything
     /// between here and there: it is sent in quotes, which change nothing.
-    fn write(self, out: &mut dyn FnMut(&[u8])) {
+    fn write(self, out: &mut dyn FnMut(&'a [u8])) {
         let padded = self.0.first() == Some(&b' ') || self.0.last() == Some(&b' ');
         let quote: &[u8] = if padded { b"\"" } else { b"" };
         out(quote);
@@ -260,11 +273,16 @@ fn cut(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
 
 /// `textproto.TrimString`: Unicode's and the other ASCII spaces stay. CR and LF are Go's, and
 /// never get this far.
-fn trim(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] = text {
+fn trim(text: &[u8]) -> &[u8] {
+    let mut text = trim_start(text);
+    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = text {
         text = rest;
     }
-    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = text {
+    text
+}
+
+fn trim_start(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] = text {
         text = rest;
     }
     text
