@@ -87,14 +87,51 @@ pub fn has_bearer(r: Request<'_>) -> bool {
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
 }
 
-/// Header lines under construction.
+/// Headers of the client that are passed on, all lines of each.
+#[derive(Default)]
+struct Passed<'r> {
+    user_agent: Option<&'r [u8]>,
+    forwarded_for: Vec<&'r [u8]>,
+    // W3C Trace Context: the resolver's spans join the client's trace.
+    trace_parent: Vec<&'r [u8]>,
+    trace_state: Vec<&'r [u8]>,
+}
+
+impl<'r> Passed<'r> {
+    fn find(r: Request<'r>) -> Passed<'r> {
+        let mut passed = Passed::default();
+        for header in r.headers_in() {
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name.as_bytes());
+            if is("User-Agent") {
+                passed.user_agent.get_or_insert(header.value);
+            } else if is("X-Forwarded-For") {
+                passed.forwarded_for.push(header.value);
+            } else if is("traceparent") {
+                passed.trace_parent.push(header.value);
+            } else if is("tracestate") {
+                passed.trace_state.push(header.value);
+            }
+        }
+        passed
+    }
+}
+
+/// A request's head under construction.
 struct Head<'r> {
     pieces: Vec<&'r [u8]>,
 }
 
 impl<'r> Head<'r> {
-    fn line(&mut self, name: &'r [u8], value: &'r [u8]) {
-        self.pieces.extend([name, b": ".as_slice(), value, b"\r\n"]);
+    /// A header line; `start` is the end of the line before, its name and what follows that.
+    fn line(&mut self, start: &'static str, value: &'r [u8]) {
+        self.pieces.extend([start.as_bytes(), value]);
+    }
+
+    /// A header line of these lines, if there are any, joined by commas.
+    fn list(&mut self, start: &'static str, values: impl IntoIterator<Item = &'r [u8]>) {
+        for (index, value) in values.into_iter().enumerate() {
+            self.line(if index == 0 { start } else { ", " }, value);
+        }
     }
 }
 
@@ -107,50 +144,43 @@ pub fn build<'r>(
     changes: &Changes<'r>,
 ) -> Result<&'r [u8], NoMemory> {
     let mut head = Head {
-        pieces: Vec::with_capacity(48),
+        pieces: Vec::with_capacity(32),
     };
-    head.pieces
-        .extend([b"GET ".as_slice(), &place.uri, b" HTTP/1.1\r\n"]);
-
-    head.line(b"Host", changes.host(place));
+    head.line("GET ", &place.uri);
+    head.line(" HTTP/1.1\r\nHost: ", changes.host(place));
     if matches!(resolver.keepalive, KeepAlive::Off) {
-        head.line(b"Connection", b"close");
+        head.line("\r\nConnection: ", b"close");
     }
     if let Some(authorization) = credentials.authorization() {
-        head.line(b"Authorization", authorization);
+        head.line("\r\nAuthorization: ", authorization);
     }
-    let len = credentials.cookie_header_len(&resolver.cookie_names);
-    if len > 0 {
-        let cookie = r.pool().bytes(len)?;
-        let mut at = 0;
-        credentials.write_cookie_header(&resolver.cookie_names, &mut |piece| {
-            cookie[at..at + piece.len()].copy_from_slice(piece);
-            at += piece.len();
-        });
-        head.line(b"Cookie", cookie);
+    let before = head.pieces.len();
+    head.line("\r\nCookie: ", b"");
+    credentials.write_cookie_header(&resolver.cookie_names, &mut |piece| head.pieces.push(piece));
+    if head.pieces.len() == before + 2 {
+        head.pieces.truncate(before);
     }
+    let passed = Passed::find(r);
     let allowed = |name: &str| changes.get(name).is_none();
     if allowed("User-Agent") {
-        if let Some(agent) = r.header_in("User-Agent") {
-            head.line(b"User-Agent", agent);
+        if let Some(agent) = passed.user_agent {
+            head.line("\r\nUser-Agent: ", agent);
         }
     }
+    // As $proxy_add_x_forwarded_for.
     if allowed("X-Forwarded-For") {
-        head.line(b"X-Forwarded-For", forwarded_for(r)?);
+        let addresses = passed.forwarded_for.into_iter();
+        head.list("\r\nX-Forwarded-For: ", addresses.chain([r.remote_addr()]));
     }
     if allowed("X-Forwarded-Proto") {
-        head.line(
-            b"X-Forwarded-Proto",
-            if r.is_https() { b"https" } else { b"http" },
-        );
+        let scheme = if r.is_https() { "https" } else { "http" };
+        head.line("\r\nX-Forwarded-Proto: ", scheme.as_bytes());
     }
-    // W3C Trace Context: the resolver's spans join the client's trace.
-    for name in ["traceparent", "tracestate"] {
-        if allowed(name) {
-            if let Some(value) = r.joined_header_in(name)? {
-                head.line(name.as_bytes(), value);
-            }
-        }
+    if allowed("traceparent") {
+        head.list("\r\ntraceparent: ", passed.trace_parent);
+    }
+    if allowed("tracestate") {
+        head.list("\r\ntracestate: ", passed.trace_state);
     }
     for (name, value) in &changes.headers {
         let written = ["Host", "Authorization", "Cookie"];
@@ -161,23 +191,9 @@ pub fn build<'r>(
         {
             continue;
         }
-        head.line(name, value);
+        head.line("\r\n", name);
+        head.line(": ", value);
     }
-    head.pieces.push(b"\r\n");
+    head.pieces.push(b"\r\n\r\n");
     r.pool().concat(&head.pieces)
-}
-
-/// The client's X-Forwarded-For headers and its address, as `$proxy_add_x_forwarded_for`.
-fn forwarded_for<'r>(r: Request<'r>) -> Result<&'r [u8], NoMemory> {
-    let mut pieces: Vec<&[u8]> = Vec::new();
-    for header in r.headers_in() {
-        if header.name.eq_ignore_ascii_case(b"x-forwarded-for") {
-            pieces.extend([header.value, b", "]);
-        }
-    }
-    if pieces.is_empty() {
-        return Ok(r.remote_addr());
-    }
-    pieces.push(r.remote_addr());
-    r.pool().concat(&pieces)
 }
