@@ -39,10 +39,11 @@ pub fn pass(r: Request<'_>, context: &mut Context) -> Result<(), NoMemory> {
     };
     match (&resolved.session, resolved.outcome) {
         (Some(session), _) => {
+            let values = r.pool().copy(session.as_bytes())?;
             for (field, name) in Field::ALL.iter().zip(&NAMES) {
                 // proxy_set_header leaves an empty header out, too.
-                if let Some(value) = session.get(*field).filter(|v| !v.is_empty()) {
-                    r.push_header_in(name, r.pool().copy(value)?)?;
+                if let Some(place) = session.place(*field).filter(|p| !p.is_empty()) {
+                    r.push_header_in(name, &values[place])?;
                     context.identity_passed = true;
                 }
             }
