@@ -14,15 +14,15 @@ use crate::cache::Waiter;
 use crate::ngx::module::module;
 use crate::ngx::pool::{drop_in_pool, NoMemory};
 use crate::ngx::request::{HeaderIn, HeaderOut, Request};
-use crate::resolver::{Question, Resolution, Waiting};
+use crate::resolver::{Question, Waiting};
 
 /// The context of a client's request.
 pub struct Context {
     magic: u64,
     /// How far the resolving is.
     pub progress: Progress,
-    /// What it has come to, the newest last. The older ones stay, as variables point into them.
-    resolved: Vec<Rc<Resolved>>,
+    /// What it has come to.
+    resolved: Option<Rc<Resolved>>,
     /// Identity headers that the client has sent, where some location may trust them.
     pub received: Vec<HeaderIn>,
     /// Identity headers of ours are in the request.
@@ -122,6 +122,8 @@ pub struct Resolved {
     pub cache_status: Option<CacheStatus>,
     /// How old the answer was when it came from the cache.
     pub age: Duration,
+    /// The result before this one, which stays, as variables point into it.
+    pub(super) _before: Option<Rc<Resolved>>,
 }
 
 impl Resolved {
@@ -138,6 +140,7 @@ impl Resolved {
             call: None,
             cache_status,
             age,
+            _before: None,
         }
     }
 }
@@ -170,22 +173,17 @@ impl Outcome {
 /// Facts about the call to the resolver, for the variables.
 pub struct CallFacts {
     /// `$authgear_resolve_status`
-    pub status: String,
-    /// `$authgear_resolve_time`
-    pub time: String,
+    pub status: u16,
+    /// `$authgear_resolve_time`, in milliseconds
+    pub elapsed: u64,
     /// `$authgear_resolve_addr`
     pub addr: Vec<u8>,
 }
 
 impl CallFacts {
-    /// The facts of a call that is over.
-    pub fn of(resolution: &Resolution) -> CallFacts {
-        let (s, ms) = (resolution.elapsed / 1000, resolution.elapsed % 1000);
-        CallFacts {
-            status: resolution.status.to_string(),
-            time: format!("{s}.{ms:03}"),
-            addr: resolution.peer.clone(),
-        }
+    /// The time in seconds, as nginx writes it.
+    pub fn time(&self) -> String {
+        format!("{}.{:03}", self.elapsed / 1000, self.elapsed % 1000)
     }
 }
 
@@ -214,7 +212,7 @@ impl Context {
                     Context {
                         magic: MAGIC,
                         progress: Progress::NotAsked,
-                        resolved: Vec::new(),
+                        resolved: None,
                         received: Vec::new(),
                         identity_passed: false,
                         denied: None,
@@ -242,11 +240,15 @@ impl Context {
 
     /// The newest result.
     pub fn resolved(&self) -> Option<&Rc<Resolved>> {
-        self.resolved.last()
+        self.resolved.as_ref()
     }
 
     /// Takes a result.
     pub fn set_resolved(&mut self, resolved: Resolved) {
-        self.resolved.push(Rc::new(resolved));
+        let _before = self.resolved.take();
+        self.resolved = Some(Rc::new(Resolved {
+            _before,
+            ..resolved
+        }));
     }
 }

@@ -209,7 +209,11 @@ impl<'r> Resolving<'r, '_> {
                 self.context.relayed.push(relayed);
             }
         }
-        let call = CallFacts::of(&resolution);
+        let call = CallFacts {
+            status: resolution.status,
+            elapsed: resolution.elapsed,
+            addr: resolution.peer,
+        };
         match resolution.answer {
             Ok(answer) => {
                 self.context.progress = Progress::Answered(pending.question);

@@ -83,6 +83,7 @@ impl Variable {
         };
         let resolved: &'r Resolved = resolved;
         let call = resolved.call.as_ref();
+        let text = |text: String| r.pool().copy(text.as_bytes());
         Ok(match self {
             Variable::Header(Field::SessionValid) => match (&resolved.session, resolved.outcome) {
                 (Some(session), _) => session.get(Field::SessionValid),
@@ -91,12 +92,12 @@ impl Variable {
             },
             Variable::Header(field) => resolved.session.as_ref().and_then(|s| s.get(field)),
             Variable::Session => match &resolved.session {
-                Some(session) => Some(r.pool().copy(session.to_json().as_bytes())?),
+                Some(session) => Some(text(session.to_json())?),
                 None => None,
             },
             Variable::Outcome => resolved.outcome.map(|o| o.as_str().as_bytes()),
-            Variable::ResolveStatus => call.map(|c| c.status.as_bytes()),
-            Variable::ResolveTime => call.map(|c| c.time.as_bytes()),
+            Variable::ResolveStatus => call.map(|c| text(c.status.to_string())).transpose()?,
+            Variable::ResolveTime => call.map(|c| text(c.time())).transpose()?,
             Variable::ResolveAddr => call.map(|c| c.addr.as_slice()),
             Variable::CacheStatus => resolved.cache_status.map(|s| s.as_str().as_bytes()),
             Variable::DenyReason | Variable::ReturnUrl => None,

@@ -6,6 +6,6 @@ mod question;
 mod request;
 
 pub use ask::Inquiry;
-pub use call::{Asking, Failure, Resolution, Waiting};
+pub use call::{Asking, Failure, Waiting};
 pub use question::{key_prefix, Question};
 pub use request::{has_bearer, is_preflight};
