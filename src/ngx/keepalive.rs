@@ -38,7 +38,7 @@ pub struct Connections {
 
 struct Idle {
     connection: NonNull<ngx_connection_t>,
-    /// See `Peer::server`.
+    /// See `Server::key`.
     server: Vec<u8>,
 }
 
@@ -106,24 +106,45 @@ pub unsafe fn wrap(
     OK
 }
 
+/// What a connection must match to serve a call.
+struct Server<'a> {
+    address: &'a [u8],
+    secure: bool,
+    /// The name that a TLS server's certificate is checked for.
+    name: &'a [u8],
+}
+
+impl Server<'_> {
+    /// All of it in one.
+    fn key(&self) -> Vec<u8> {
+        let secure = [self.secure.into()];
+        [self.address, &secure, self.name].concat()
+    }
+
+    fn has_key(&self, key: &[u8]) -> bool {
+        let rest = key.strip_prefix(self.address);
+        rest.and_then(<[u8]>::split_first)
+            .is_some_and(|(secure, name)| *secure == u8::from(self.secure) && name == self.name)
+    }
+}
+
 impl Peer {
-    /// What a connection must match to serve this call: the server's socket address and, for TLS,
-    /// the name that its certificate was checked for.
+    /// The server of this call.
     ///
     /// # Safety
     /// `pc` has a server's address.
-    unsafe fn server(&self, pc: &ngx_peer_connection_t) -> Vec<u8> {
+    unsafe fn server<'a>(&'a self, pc: &'a ngx_peer_connection_t) -> Server<'a> {
         // SAFETY: the caller's promise, and that of `wrap`.
         let (address, name) = unsafe {
             let len = pc.socklen as usize;
             let address = core::slice::from_raw_parts(pc.sockaddr.cast::<u8>(), len);
             (address, &*self.name)
         };
-        let mut server = Vec::with_capacity(address.len() + 1 + name.len());
-        server.extend_from_slice(address);
-        server.push(self.tls.is_some().into());
-        server.extend_from_slice(name);
-        server
+        Server {
+            address,
+            secure: self.tls.is_some(),
+            name,
+        }
     }
 
     /// Whether this call may use a connection that the group's own `keepalive` has found. Over TLS
@@ -131,11 +152,11 @@ impl Peer {
     ///
     /// # Safety
     /// `c` is a valid connection.
-    unsafe fn may_use(&self, server: &[u8], c: *const ngx_connection_t) -> bool {
+    unsafe fn may_use(&self, server: &Server<'_>, c: *const ngx_connection_t) -> bool {
         #[cfg(ngx_feature = "http_ssl")]
         if let Some(tls) = self.tls {
             // SAFETY: the caller's promise, and that of `wrap`.
-            return unsafe { tls.as_ref().take_back(server, c) };
+            return unsafe { tls.as_ref().take_back(&server.key(), c) };
         }
         let _ = (server, c);
         true
@@ -169,8 +190,9 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
                 return OK;
             };
             let connections = &mut *connections.as_ptr();
+            let of_server = |idle: &Idle| server.has_key(&idle.server);
             let c = loop {
-                let Some(at) = connections.idle.iter().rposition(|i| i.server == server) else {
+                let Some(at) = connections.idle.iter().rposition(of_server) else {
                     return OK;
                 };
                 let c = connections.idle.remove(at).connection.as_ptr();
@@ -206,7 +228,7 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             }
             #[cfg(ngx_feature = "http_ssl")]
             if let (Some(tls), false) = (peer.tls, (*pc).connection.is_null()) {
-                let server = peer.server(&*pc);
+                let server = peer.server(&*pc).key();
                 match failed {
                     true => tls.as_ref().forget_session(&server),
                     false => tls.as_ref().lend(&server, (*pc).connection),
@@ -252,7 +274,7 @@ unsafe fn keep(pc: &mut ngx_peer_connection_t, peer: &Peer, connections: NonNull
         }
         idle.idle.push(Idle {
             connection: c,
-            server: peer.server(pc),
+            server: peer.server(pc).key(),
         });
         pc.connection = core::ptr::null_mut();
 
@@ -372,7 +394,7 @@ unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_vo
         unsafe {
             let (pc, peer) = (&*pc, &*data.cast::<Peer>());
             if let Some(tls) = peer.tls {
-                let server = peer.server(pc);
+                let server = peer.server(pc).key();
                 if !tls.as_ref().offer_session(&server, pc.connection) {
                     tls.as_ref().forget_session(&server);
                 }
@@ -389,7 +411,8 @@ unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_v
         unsafe {
             let (pc, peer) = (&*pc, &*data.cast::<Peer>());
             if let Some(tls) = peer.tls {
-                tls.as_ref().keep_session(&peer.server(pc), pc.connection);
+                tls.as_ref()
+                    .keep_session(&peer.server(pc).key(), pc.connection);
             }
         }
     });
