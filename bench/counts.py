@@ -14,31 +14,65 @@ from servers import Nginx, zone_for
 from variants import requests
 
 SMALL = 200
+# What system calls a request makes does not depend on how many sessions there are.
+MOST_SESSIONS = 1000
 
 
 def instructions(run, variant, resolver, count, headers=10, keep=None):
-    def once(n, out):
-        tool = ("valgrind", "--tool=callgrind", "--callgrind-out-file=%s" % out)
-        serve(run, variant, resolver, tool, n, headers)
-        total = re.search(rb"^(?:summary|totals): (\d+)", out.read_bytes(), re.M)
-        if not total:
-            raise SystemExit("bench: callgrind has counted nothing: %r" % out.read_bytes()[-300:])
-        return int(total[1])
+    """User instructions of a request, and how many of them are SHA-256's."""
 
-    return difference(run, once, count, "callgrind", keep)
+    def once(n):
+        out = run.directory / ("callgrind-%d" % run.number())
+        tool = ("valgrind", "--tool=callgrind", "--callgrind-out-file=%s" % out)
+        serve(run, variant, resolver, tool, n, run.sessions_of(variant), headers)
+        profile = out.read_text(errors="replace")
+        out.unlink()
+        total = re.search(r"^(?:summary|totals): (\d+)", profile, re.M)
+        if not total:
+            raise SystemExit("bench: callgrind has counted nothing: %s" % profile[-300:])
+        return int(total[1]), own_cost(profile, "sha2::sha256::compress"), profile
+
+    small, large = once(SMALL), once(SMALL + count)
+    if keep:
+        keep.write_text(large[2])
+    return [(large[i] - small[i]) / count for i in (0, 1)]
+
+
+def own_cost(profile, function):
+    """What the functions of this name cost themselves, without those that they call."""
+    names, cost, here, called = {}, 0, False, False
+    for line in profile.split("\n"):
+        name = re.match(r"(c?fn)=\((\d+)\)(?: (.*))?", line)
+        if name:
+            if name[3]:
+                names[name[2]] = name[3]
+            if name[1] == "fn":
+                here = names[name[2]].startswith(function)
+        elif line.startswith("calls="):
+            # The next line is the cost of the called.
+            called = True
+        elif line[:1] in "0123456789+-*" and line:
+            if here and not called:
+                cost += int(line.split()[1])
+            called = False
+    return cost
 
 
 def system_calls(run, variant, resolver, count):
-    def once(n, out):
-        serve(run, variant, resolver, strace(out), n, 10)
+    sessions = min(run.sessions_of(variant), MOST_SESSIONS)
+
+    def once(n):
+        out = run.directory / ("strace-%d" % run.number())
+        serve(run, variant, resolver, strace(out), n, sessions)
         return total_calls(out)
 
-    return difference(run, once, count, "strace", None)
+    small, large = once(SMALL), once(SMALL + count)
+    return (large - small) / count
 
 
 def under_load(run, variant, resolver):
     """System calls of a request among many: one wait for events then serves several."""
-    sessions = run.sessions_of(variant)
+    sessions = min(run.sessions_of(variant), MOST_SESSIONS)
 
     def once(load):
         out = run.directory / ("strace-%d" % run.number())
@@ -75,20 +109,8 @@ def total_calls(out):
     raise SystemExit("bench: strace has counted nothing: %s" % out)
 
 
-def difference(run, once, count, name, keep):
-    out = run.directory / ("%s-%d" % (name, run.number()))
-    small = once(SMALL, out)
-    out.unlink()
-    large = once(SMALL + count, out)
-    if keep:
-        keep.write_bytes(out.read_bytes())
-    out.unlink()
-    return (large - small) / count
-
-
-def serve(run, variant, resolver, tool, count, headers):
+def serve(run, variant, resolver, tool, count, sessions, headers=10):
     """Starts nginx as one process under the tool, asks and stops it."""
-    sessions = run.sessions_of(variant)
     nginx = Nginx(run, variant, resolver=resolver, tool=tool, master=False, zone=zone_for(sessions))
     try:
         client = Client(nginx.port)

@@ -21,16 +21,14 @@ def each_count(run, chosen, resolver, say):
     found = {}
     for variant in chosen:
         say("counting %s" % variant.name)
-        found[variant.name] = {
-            "instructions": [
-                counts.instructions(run, variant, resolver, run.size.counted, keep=run.keep_profile(variant))
-                for _ in range(run.size.count_rounds)
-            ],
-            "system_calls": [
-                counts.system_calls(run, variant, resolver, run.size.counted) for _ in range(run.size.count_rounds)
-            ],
-            "system_calls_under_load": [counts.under_load(run, variant, resolver) for _ in range(run.size.count_rounds)],
-        }
+        row = found[variant.name] = {"instructions": [], "hashing": [], "system_calls": [], "under_load": []}
+        for _ in range(run.size.count_rounds):
+            keep = run.keep_profile(variant)
+            total, hashing = counts.instructions(run, variant, resolver, run.size.counted, keep=keep)
+            row["instructions"].append(total)
+            row["hashing"].append(hashing)
+            row["system_calls"].append(counts.system_calls(run, variant, resolver, run.size.counted))
+            row["under_load"].append(counts.under_load(run, variant, resolver))
     return found
 
 
@@ -99,6 +97,8 @@ def herd(run, say):
                 nginx = Nginx(run, variant, resolver=resolver, workers=workers, cores=cores)
                 calls, medians, longest = [], [], []
                 try:
+                    # So that there are connections to the app.
+                    client.at_once(nginx.port, requests(0)[0], HERD_SIZE)
                     for _ in range(run.size.herd_rounds):
                         before = resolver.requests()
                         times = client.at_once(nginx.port, requests(1, first=number)[0], HERD_SIZE)
@@ -203,7 +203,7 @@ def growth_by_headers(run, resolver, say):
         row = {"headers": headers}
         for name in ("A", "A8", "C", "D", "H", "HC", "HN"):
             say("growth: %s with %d headers" % (name, headers))
-            row[name] = counts.instructions(run, BY_NAME[name], resolver, run.size.counted // 2, headers=headers)
+            row[name] = counts.instructions(run, BY_NAME[name], resolver, run.size.counted // 2, headers=headers)[0]
         found.append(row)
     return found
 

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -38,11 +39,11 @@ class Cores:
 class Process:
     """A child that ends with us, whatever ends us."""
 
-    def __init__(self, argv, cores, log=None, stdout=None):
+    def __init__(self, argv, cores, log=None, stdout=None, last=signal.SIGTERM):
         parent = os.getpid()
 
         def prepare():
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            libc.prctl(PR_SET_PDEATHSIG, last)
             if os.getppid() != parent:
                 os._exit(1)
             os.sched_setaffinity(0, cores)
@@ -142,7 +143,9 @@ class Nginx(Process):
         argv = list(tool) + [run.nginx, "-p", self.prefix, "-c", file, "-e", "logs/error.log"]
         if not run.takes_error_log:
             argv = argv[:-2]
-        super().__init__(argv, cores or {run.cores.front}, self.prefix / "logs/output.log")
+        # As a single process it looks at what a signal wanted only after the next event.
+        last = signal.SIGTERM if master else signal.SIGKILL
+        super().__init__(argv, cores or {run.cores.front}, self.prefix / "logs/output.log", last=last)
         self.master = master
         self.variant = variant
         self.expected_workers = workers
@@ -168,7 +171,6 @@ class Nginx(Process):
         self.fail("does not start: %s" % (log.read_text(errors="replace")[-2000:] if log.exists() else ""))
 
     def stop(self, timeout=20):
-        # As a single process nginx looks at what a signal wanted only after the next event.
         self.child.send_signal(signal.SIGTERM)
         end = time.monotonic() + timeout
         while self.child.poll() is None and time.monotonic() < end:
@@ -177,7 +179,9 @@ class Nginx(Process):
             except OSError:
                 pass
             time.sleep(0.05)
-        return super().stop(timeout)
+        status = super().stop(timeout)
+        remove(self.prefix / "cache")
+        return status
 
     def workers(self):
         """The worker processes' ids."""
@@ -358,8 +362,6 @@ class Run:
 
 
 def remove(directory):
-    import shutil
-
     shutil.rmtree(directory, ignore_errors=True)
 
 

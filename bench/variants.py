@@ -147,7 +147,7 @@ http {{
 
     upstream app {{
         server 127.0.0.1:{app};
-        keepalive 64;
+        keepalive 256;
         keepalive_requests 1000000000;
     }}
 {http}
