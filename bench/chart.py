@@ -7,7 +7,7 @@ from measure import PERCENTILES
 from report import ratios
 from variants import BY_NAME
 
-WIDTH, ROW, LABEL, BAR = 920, 26, 300, 470
+WIDTH, ROW, LABEL, BAR = 940, 26, 350, 440
 COLOURS = {"A": "#8a8f98", "stock": "#c8553d", "ours": "#2a7f62"}
 
 
@@ -41,7 +41,8 @@ def bars(parts, y, values, form, marks=None):
     for name, numbers in values.items():
         low, value, high = min(numbers), median(numbers), max(numbers)
         middle = y + ROW / 2
-        parts.append(text(16, middle + 5, "%s  %s" % (name, BY_NAME[name].title)))
+        parts.append(text(16, middle + 5, name, weight="bold"))
+        parts.append(text(54, middle + 5, BY_NAME[name].title))
         parts.append(
             '<rect x="%d" y="%.1f" width="%.1f" height="%d" fill="%s"/>'
             % (LABEL, y + 4, value * scale, ROW - 8, COLOURS[kind(name)])

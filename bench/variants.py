@@ -95,17 +95,17 @@ def ours(name, title, location, sessions="one", cached=True):
 
 CACHED = RESOLVER_GROUP + PROXY_CACHE_ZONE
 VARIANTS = [
-    Variant("A", "plain proxy, no authentication"),
-    Variant("A8", "the same with nine constant headers", headers=CONSTANT),
-    stock("B", "auth_request as documented", "", auth_request("127.0.0.1:{resolver}")),
-    stock("C", "B with keepalive to the resolver", RESOLVER_GROUP, auth_request("resolver", KEEPALIVE)),
-    stock("D", "C with proxy_cache, one session", CACHED, auth_request("resolver", KEEPALIVE + PROXY_CACHE)),
-    stock("E", "D with many sessions", CACHED, auth_request("resolver", KEEPALIVE + PROXY_CACHE), "many"),
-    ours("H", "ours, no cache", RESOLVE, cached=False),
-    ours("HC", "ours with cache, one session", OUR_CACHE),
-    ours("HE", "ours with cache, many sessions", OUR_CACHE, "many"),
-    ours("HN", "ours, request without credentials", OUR_CACHE, "no"),
-    ours("HR", "HC with authgear_require", OUR_CACHE + "\n" + REQUIRE),
+    Variant("A", "plain proxy, nobody is authenticated"),
+    Variant("A8", "plain proxy, nine constant headers", headers=CONSTANT),
+    stock("B", "auth_request, as documented", "", auth_request("127.0.0.1:{resolver}")),
+    stock("C", "auth_request, keepalive to the resolver", RESOLVER_GROUP, auth_request("resolver", KEEPALIVE)),
+    stock("D", "auth_request, proxy_cache, one session", CACHED, auth_request("resolver", KEEPALIVE + PROXY_CACHE)),
+    stock("E", "auth_request, proxy_cache, many sessions", CACHED, auth_request("resolver", KEEPALIVE + PROXY_CACHE), "many"),
+    ours("H", "authgear_resolve, no cache", RESOLVE, cached=False),
+    ours("HC", "authgear_cache, one session", OUR_CACHE),
+    ours("HE", "authgear_cache, many sessions", OUR_CACHE, "many"),
+    ours("HN", "authgear_cache, no credentials", OUR_CACHE, "no"),
+    ours("HR", "authgear_cache and authgear_require", OUR_CACHE + "\n" + REQUIRE),
 ]
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 
@@ -113,11 +113,11 @@ BY_NAME = {variant.name: variant for variant in VARIANTS}
 HERD = [
     stock(
         "proxy_cache_lock",
-        "D with proxy_cache_lock",
+        "auth_request, proxy_cache_lock",
         CACHED,
         auth_request("resolver", KEEPALIVE + PROXY_CACHE + "proxy_cache_lock on;\n"),
     ),
-    ours("authgear_cache_lock", "ours, its lock is on unless turned off", OUR_CACHE),
+    ours("authgear_cache_lock", "authgear_cache, authgear_cache_lock", OUR_CACHE),
 ]
 
 
