@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from pathlib import Path
 
 
@@ -49,6 +50,26 @@ def commit():
     name = output("git", "-C", here, "rev-parse", "--short", "HEAD").strip()
     changed = output("git", "-C", here, "status", "--porcelain", "--untracked-files=no", "../src", "../session", "../cache")
     return name + (" with changes" if changed.strip() else "")
+
+
+def busy(seconds=0.25):
+    """Part of the processors' time that somebody used: nobody of ours, between two measurements."""
+
+    def sample():
+        times = [int(n) for n in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        return sum(times), times[3] + times[4]
+
+    all_before, idle_before = sample()
+    time.sleep(seconds)
+    all_after, idle_after = sample()
+    return 1 - (idle_after - idle_before) / max(1, all_after - all_before)
+
+
+def await_quiet(patience):
+    """Waits until the machine has nothing else to do, for so many seconds at most."""
+    end = time.monotonic() + patience
+    while patience and busy() > 0.1 and time.monotonic() < end:
+        time.sleep(0.5)
 
 
 def load():

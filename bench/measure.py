@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import client
 import counts
+import machine
 from load import fill, wrk
 from servers import Nginx, Resolver, zone_for
 from variants import BY_NAME, HERD, requests
@@ -48,6 +49,7 @@ def each_speed(run, chosen, resolver, say):
             say("round %d of %d: load" % (number + 1, run.size.rounds))
             # Each round in another order, so that none always follows the same one.
             for variant, nginx, sessions in rotated(fronts, number):
+                machine.await_quiet(run.size.patience)
                 spent = wrk(run, nginx, sessions, run.size.seconds)
                 found[variant.name]["cpu"].append(spent.cpu)
                 found[variant.name]["rate"].append(spent.rate)
@@ -55,6 +57,7 @@ def each_speed(run, chosen, resolver, say):
         for number in range(run.size.latency_rounds):
             say("round %d of %d: a fixed rate" % (number + 1, run.size.latency_rounds))
             for variant, nginx, sessions in rotated(fronts, number):
+                machine.await_quiet(run.size.patience)
                 times = client.at_rate(nginx.port, requests(sessions), run.size.rate, run.size.latency_seconds)
                 found[variant.name]["latency"].append([percentile(times, p) * 1e6 for p in PERCENTILES])
         for variant, nginx, _ in fronts:
@@ -100,6 +103,7 @@ def herd(run, say):
                     # So that there are connections to the app.
                     client.at_once(nginx.port, requests(0)[0], HERD_SIZE)
                     for _ in range(run.size.herd_rounds):
+                        machine.await_quiet(run.size.patience)
                         before = resolver.requests()
                         times = client.at_once(nginx.port, requests(1, first=number)[0], HERD_SIZE)
                         number += 1
@@ -163,6 +167,7 @@ def growth_by_sessions(run, say):
         for number in range(run.size.growth_rounds):
             say("growth by sessions: round %d of %d" % (number + 1, run.size.growth_rounds))
             for row, nginx, resolver in rotated(fronts, number):
+                machine.await_quiet(run.size.patience)
                 before = resolver.requests()
                 row["cpu"].append(wrk(run, nginx, row["sessions"], run.size.seconds).cpu)
                 row["misses"] += resolver.requests() - before
@@ -190,6 +195,7 @@ def growth_by_workers(run, resolver, say):
         for number in range(run.size.growth_rounds):
             say("growth by workers: round %d of %d" % (number + 1, run.size.growth_rounds))
             for row, nginx, sessions in rotated(fronts, number):
+                machine.await_quiet(run.size.patience)
                 spent = wrk(run, nginx, sessions, run.size.seconds, cores)
                 row["cpu"].append(spent.cpu)
                 row["rate"].append(spent.rate)

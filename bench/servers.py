@@ -255,6 +255,8 @@ class Size:
     session_counts: tuple
     waiting_counts: tuple
     saturation_rounds: int
+    # Seconds to wait before a measurement for others to finish what they do.
+    patience: int
 
 
 FULL = Size(
@@ -271,6 +273,7 @@ FULL = Size(
     session_counts=(1, 100, 10_000, 100_000),
     waiting_counts=(100, 1000),
     saturation_rounds=5,
+    patience=60,
 )
 QUICK = Size(
     many=1000,
@@ -286,6 +289,7 @@ QUICK = Size(
     session_counts=(1, 10_000),
     waiting_counts=(100, 500),
     saturation_rounds=2,
+    patience=0,
 )
 
 
