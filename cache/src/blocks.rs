@@ -63,15 +63,14 @@ impl Memory<'_> {
         len: usize,
         value: &mut Vec<u8>,
     ) -> Sound<()> {
+        let blocks = value_blocks(len) as usize;
         value.clear();
-        value.resize(len.next_multiple_of(8), 0);
+        value.reserve_exact(blocks * PAYLOAD_BYTES);
         let mut next = self.next(on, role)?;
-        for payload in value.chunks_mut(PAYLOAD_BYTES) {
+        for _ in 0..blocks {
             let block = next.ok_or(Corrupt)?;
             next = self.next(block, Role::ValueOf(on))?;
-            for (bytes, word) in payload.chunks_exact_mut(8).zip(self.payload(block)) {
-                bytes.copy_from_slice(&word.to_le_bytes());
-            }
+            value.extend_from_slice(&self.payload(block));
         }
         value.truncate(len);
         match next {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 
-use crate::layout::{header, Half, Layout, BLOCK_WORDS, HEAD};
+use crate::layout::{header, Half, Layout, BLOCK_WORDS, HEAD, PAYLOAD_BYTES};
 use crate::types::Token;
 
 /// The region contradicts itself. Whoever meets this empties the zone.
@@ -128,12 +128,16 @@ impl<'m> Memory<'m> {
         self.set(self.layout.field(block.number(), field), value);
     }
 
-    /// The words of a block after the first.
+    /// The words of a block after the first, as bytes.
     #[inline]
-    pub(crate) fn payload(&self, block: Block) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn payload(&self, block: Block) -> [u8; PAYLOAD_BYTES] {
         let first = self.layout.field(block.number(), HEAD + 1);
         let words = &self.words[first..first + BLOCK_WORDS - 1];
-        words.iter().map(|word| word.load(Ordering::Relaxed))
+        let mut payload = [0; PAYLOAD_BYTES];
+        for (bytes, word) in payload.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        payload
     }
 
     /// The block of a stored number; zero is none.

@@ -122,10 +122,20 @@ fn parse_seconds(value: &[u8]) -> Option<i64> {
         return None;
     }
     // Downwards, since there is one more negative number.
-    let negative = digits.iter().try_fold(0_i64, |sum, &digit| {
-        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
-        sum.checked_mul(10)?.checked_sub(digit)
-    })?;
+    let negative = if digits.len() < 19 {
+        // Too short to overflow, if they are digits.
+        let (sum, bad) = digits.iter().fold((0_i64, false), |(sum, bad), digit| {
+            let digit = digit.wrapping_sub(b'0');
+            let sum = sum.wrapping_mul(10).wrapping_sub(i64::from(digit));
+            (sum, bad | (digit > 9))
+        });
+        (!bad).then_some(sum)?
+    } else {
+        digits.iter().try_fold(0_i64, |sum, &digit| {
+            let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
+            sum.checked_mul(10)?.checked_sub(digit)
+        })?
+    };
     match digits.len() == value.len() {
         true => negative.checked_neg(),
         false => Some(negative),
@@ -413,6 +423,47 @@ mod tests {
             session.get(Field::UserRoles),
             Some(b"editor,admin".as_slice())
         );
+    }
+
+    proptest! {
+        #[test]
+        fn seconds_are_those_that_the_standard_library_reads(text in "-?[0-9:/a]{0,20}|-?\\PC{17,19}") {
+            prop_assert_eq!(parse_seconds(text.as_bytes()), text.parse().ok(), "{}", text);
+        }
+
+        #[test]
+        fn a_control_character_is_found_anywhere(
+            mut text in proptest::collection::vec(b' '..=b'~', 0..70),
+            at: proptest::sample::Index,
+            control in prop_oneof![0..b' ', Just(0x7f)],
+        ) {
+            prop_assert!(!has_control(&text));
+            if !text.is_empty() {
+                let at = at.index(text.len());
+                text[at] = control;
+                prop_assert!(has_control(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn seconds_at_their_limits() {
+        for text in [
+            "9223372036854775807",
+            "-9223372036854775808",
+            "9223372036854775808",
+            "999999999999999999",
+            "-999999999999999999",
+            "-0",
+            "-",
+            "",
+            "+1",
+        ] {
+            // Rust knows a `+`, Go does not write one.
+            let expected = text.parse().ok().filter(|_| !text.starts_with('+'));
+            assert_eq!(parse_seconds(text.as_bytes()), expected, "{text}");
+        }
+        assert_eq!(parse_seconds(&[0xff; 18]), None);
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub struct InvalidCookiePrefix;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CookieNames {
     names: [Box<[u8]>; 3],
+    prefix_len: usize,
 }
 
 impl CookieNames {
@@ -62,6 +63,7 @@ impl CookieNames {
         }
         Ok(CookieNames {
             names: CookieKind::ALL.map(|kind| [prefix, kind.suffix()].concat().into()),
+            prefix_len: prefix.len(),
         })
     }
 
@@ -85,13 +87,19 @@ impl CookieNames {
 
     /// Which of Authgear's cookies this part of a `Cookie` line is, and its value. No name has a `=`.
     fn cookie<'a>(&self, part: &'a [u8]) -> Option<(CookieKind, &'a [u8])> {
-        CookieKind::ALL.into_iter().find_map(|kind| {
-            match trim_start(part.strip_prefix(self.name(kind))?) {
+        // Most cookies are told apart by one byte.
+        let kinds: &[CookieKind] = match part.get(self.prefix_len)? {
+            b'a' => &[CookieKind::AppSession, CookieKind::AppAccessToken],
+            b's' => &[CookieKind::Session],
+            _ => return None,
+        };
+        kinds.iter().find_map(
+            |&kind| match trim_start(part.strip_prefix(self.name(kind))?) {
                 [] => Some((kind, [].as_slice())),
                 [b'=', value @ ..] => Some((kind, value)),
                 _ => None,
-            }
-        })
+            },
+        )
     }
 }
 

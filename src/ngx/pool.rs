@@ -160,9 +160,9 @@ pub unsafe extern "C" fn drop_in_pool<T>(value: *mut c_void) {
 /// nginx's string as bytes.
 ///
 /// # Safety
-/// `s` is valid for `'a`: its data points to `len` bytes that do not change.
+/// `s` is valid for `'a`: its data is null, or points to `len` bytes that do not change.
 pub unsafe fn bytes<'a>(s: ngx_str_t) -> &'a [u8] {
-    if s.len == 0 || s.data.is_null() {
+    if s.data.is_null() {
         return &[];
     }
     // SAFETY: the caller's promise.

@@ -419,20 +419,21 @@ impl<'r> Iterator for HeadersIn<'r> {
 
 /// The elements of a list of headers.
 struct ListIter<'r> {
-    part: *const nginx_sys::ngx_list_part_t,
-    at: usize,
+    at: *const ngx_table_elt_t,
+    end: *const ngx_table_elt_t,
+    next: *const nginx_sys::ngx_list_part_t,
     lives: PhantomData<&'r ngx_table_elt_t>,
 }
 
 impl<'r> ListIter<'r> {
     /// # Safety
-    /// The list is initialised, holds table elements and lives for `'r`.
+    /// The list is initialised, holds table elements, lives for `'r` and does not grow meanwhile.
     unsafe fn new(list: *const ngx_list_t) -> ListIter<'r> {
-        // SAFETY: the caller's promise.
-        let part = unsafe { &raw const (*list).part };
         ListIter {
-            part,
-            at: 0,
+            at: ptr::null(),
+            end: ptr::null(),
+            // SAFETY: the caller's promise.
+            next: unsafe { &raw const (*list).part },
             lives: PhantomData,
         }
     }
@@ -441,19 +442,19 @@ impl<'r> ListIter<'r> {
 impl<'r> Iterator for ListIter<'r> {
     type Item = &'r ngx_table_elt_t;
 
+    #[inline]
     fn next(&mut self) -> Option<&'r ngx_table_elt_t> {
         // SAFETY: parts are linked until null, each with `nelts` elements.
         unsafe {
-            while let Some(part) = self.part.as_ref() {
-                if self.at < part.nelts {
-                    let element = part.elts.cast::<ngx_table_elt_t>().add(self.at);
-                    self.at += 1;
-                    return element.as_ref();
-                }
-                self.part = part.next;
-                self.at = 0;
+            while self.at == self.end {
+                let part = self.next.as_ref()?;
+                self.at = part.elts.cast();
+                self.end = self.at.add(part.nelts);
+                self.next = part.next;
             }
+            let element = self.at;
+            self.at = element.add(1);
+            element.as_ref()
         }
-        None
     }
 }
