@@ -1,5 +1,6 @@
 //! Entries: a stored answer in its block, its value and all lists that it is in.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::blocks::value_blocks;
@@ -115,15 +116,17 @@ impl Validity {
 
 impl Memory<'_> {
     pub(crate) fn entry(&self, block: Block) -> Sound<Entry> {
-        let (kind, len) = split_kind(self.field(block, entry::KIND))?;
+        let words = self.words(block);
+        let word = |field: usize| words[field].load(Ordering::Relaxed);
+        let (kind, len) = split_kind(word(entry::KIND))?;
         Ok(Entry {
             block,
             validity: Validity::from_code(kind).ok_or(Corrupt)?,
             len,
-            stored: Time::from_millis(self.field(block, entry::STORED)),
-            use_until: Time::from_millis(self.field(block, entry::USE_UNTIL)),
-            token: Token::from_word(self.field(block, entry::TOKEN)).ok_or(Corrupt)?,
-            touched: Time::from_millis(self.field(block, entry::TOUCHED)),
+            stored: Time::from_millis(word(entry::STORED)),
+            use_until: Time::from_millis(word(entry::USE_UNTIL)),
+            token: Token::from_word(word(entry::TOKEN)).ok_or(Corrupt)?,
+            touched: Time::from_millis(word(entry::TOUCHED)),
         })
     }
 

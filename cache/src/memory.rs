@@ -128,11 +128,19 @@ impl<'m> Memory<'m> {
         self.set(self.layout.field(block.number(), field), value);
     }
 
+    /// All words of a block.
+    #[inline]
+    pub(crate) fn words(&self, block: Block) -> &[AtomicU64; BLOCK_WORDS] {
+        let first = self.layout.field(block.number(), HEAD);
+        self.words[first..]
+            .first_chunk()
+            .expect("blocks end where the region does")
+    }
+
     /// The words of a block after the first, as bytes.
     #[inline]
     pub(crate) fn payload(&self, block: Block) -> [u8; PAYLOAD_BYTES] {
-        let first = self.layout.field(block.number(), HEAD + 1);
-        let words = &self.words[first..first + BLOCK_WORDS - 1];
+        let words = &self.words(block)[HEAD + 1..];
         let mut payload = [0; PAYLOAD_BYTES];
         for (bytes, word) in payload.chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());

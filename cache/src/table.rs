@@ -1,5 +1,7 @@
 //! The hash tables: which bucket a key or a tag belongs to, and finding by it.
 
+use std::sync::atomic::Ordering;
+
 use crate::layout::{entry, flight, header, Buckets};
 use crate::list::{Link, List};
 use crate::memory::{Block, Memory, Sound};
@@ -81,9 +83,9 @@ impl Memory<'_> {
     }
 
     fn has_key(&self, block: Block, field: usize, key: &Key) -> bool {
-        let words = key.words().iter().enumerate();
-        words.fold(true, |same, (index, &word)| {
-            same & (self.field(block, field + index) == word)
+        let stored = self.words(block)[field..].iter();
+        stored.zip(key.words()).fold(true, |same, (stored, &word)| {
+            same & (stored.load(Ordering::Relaxed) == word)
         })
     }
 

@@ -4,8 +4,6 @@
 //! `pkg/api/model/session_info.go` in authgear-server), and whatever is not exactly what Authgear
 //! writes there is an error: an answer is believed as a whole or not at all.
 
-use std::ops::Range;
-
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -95,18 +93,12 @@ impl<'a> AnswerBuilder<'a> {
 
 /// Whether Authgear could have written this value.
 fn is_well_formed(field: Field, value: &[u8]) -> bool {
-    is_in_grammar(field, value) && !has_control(value)
-}
-
-fn is_in_grammar(field: Field, value: &[u8]) -> bool {
-    match field {
-        Field::SessionValid
-        | Field::UserAnonymous
-        | Field::UserVerified
-        | Field::UserCanReauthenticate => matches!(value, b"true" | b"false"),
-        Field::SessionAuthenticatedAt => parse_seconds(value).is_some(),
-        Field::UserId | Field::SessionAcr | Field::SessionAmr | Field::UserRoles => true,
-    }
+    let is_in_grammar = match kept(field) {
+        Kept::Boolean(_) => matches!(value, b"true" | b"false"),
+        Kept::Text(_) if field == Field::SessionAuthenticatedAt => is_seconds(value),
+        Kept::Text(_) => true,
+    };
+    is_in_grammar && !has_control(value)
 }
 
 /// Looks at all bytes, which the compiler turns into many at once.
@@ -122,92 +114,129 @@ fn parse_seconds(value: &[u8]) -> Option<i64> {
         return None;
     }
     // Downwards, since there is one more negative number.
-    let negative = if digits.len() < 19 {
-        // Too short to overflow, if they are digits.
-        let (sum, bad) = digits.iter().fold((0_i64, false), |(sum, bad), digit| {
-            let digit = digit.wrapping_sub(b'0');
-            let sum = sum.wrapping_mul(10).wrapping_sub(i64::from(digit));
-            (sum, bad | (digit > 9))
-        });
-        (!bad).then_some(sum)?
-    } else {
-        digits.iter().try_fold(0_i64, |sum, &digit| {
-            let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
-            sum.checked_mul(10)?.checked_sub(digit)
-        })?
-    };
+    let negative = digits.iter().try_fold(0_i64, |sum, &digit| {
+        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
+        sum.checked_mul(10)?.checked_sub(digit)
+    })?;
     match digits.len() == value.len() {
         true => negative.checked_neg(),
         false => Some(negative),
     }
 }
 
+/// Whether [`parse_seconds`] reads it.
+fn is_seconds(value: &[u8]) -> bool {
+    let cannot_overflow = (1..19).contains(&value.len());
+    (cannot_overflow && value.iter().all(u8::is_ascii_digit)) || parse_seconds(value).is_some()
+}
+
 /// A valid session: `x-authgear-session-valid: true`, a user id that is not empty, and every other
 /// header absent or well formed. There is no other way to have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// As the cache keeps it: [`ENCODING`](Session::ENCODING), `present`, then for each field that is
-    /// present the length of its value, then the values in the fields' order; all numbers
-    /// little-endian.
+    /// As the cache keeps it: [`ENCODING`](Session::ENCODING), the flags, the length of each text, or 0,
+    /// then the texts in the fields' order; all numbers little-endian.
     encoded: Vec<u8>,
-    /// Where each field's value ends in `encoded`; it begins where the one before ends.
-    ends: [u32; 9],
-    /// Bit `n`: the field `n` was sent, perhaps empty.
-    present: u16,
+    /// Where each text ends in `encoded`; it begins where the one before ends.
+    ends: [u32; TEXTS],
+    /// Bit `n`: the field `n` was sent, perhaps empty. From [`TRUE`] on, a bit for each boolean that is
+    /// true.
+    flags: u16,
+}
+
+/// How a field's value is kept.
+#[derive(Clone, Copy)]
+enum Kept {
+    /// By a bit: see `Session::flags`.
+    Boolean(u16),
+    /// As it is: the how manieth text.
+    Text(usize),
+}
+
+/// How many fields are texts.
+const TEXTS: usize = 5;
+/// The first bit of a boolean's value.
+const TRUE: u16 = 1 << Field::ALL.len();
+/// All bits.
+const FLAGS: u16 = (TRUE << 4) - 1;
+
+fn kept(field: Field) -> Kept {
+    match field {
+        Field::SessionValid => Kept::Boolean(TRUE),
+        Field::UserAnonymous => Kept::Boolean(TRUE << 1),
+        Field::UserVerified => Kept::Boolean(TRUE << 2),
+        Field::UserCanReauthenticate => Kept::Boolean(TRUE << 3),
+        Field::UserId => Kept::Text(0),
+        Field::SessionAcr => Kept::Text(1),
+        Field::SessionAmr => Kept::Text(2),
+        Field::SessionAuthenticatedAt => Kept::Text(3),
+        Field::UserRoles => Kept::Text(4),
+    }
+}
+
+/// The fields that are texts, by their numbers.
+const TEXT_FIELDS: [Field; TEXTS] = [
+    Field::UserId,
+    Field::SessionAcr,
+    Field::SessionAmr,
+    Field::SessionAuthenticatedAt,
+    Field::UserRoles,
+];
+
+/// The bit that says that a field was sent.
+fn sent(field: Field) -> u16 {
+    1 << field as u16
 }
 
 impl Session {
-    const ENCODING: u8 = 1;
+    const ENCODING: u8 = 2;
+    /// The length of what comes before the texts.
+    const HEAD: usize = 3 + 4 * TEXTS;
 
     /// `None` if it says that the session is not valid, or of nobody.
     fn new(fields: [Option<&[u8]>; 9]) -> Option<Session> {
-        // The version, `present` and nine lengths, if all are there.
-        let (mut head, mut at, mut present, mut len) = ([0; 39], 3, 0, 0_usize);
-        for (index, value) in fields.iter().enumerate() {
-            let Some(value) = value else { continue };
-            head[at..at + 4].copy_from_slice(&u32::try_from(value.len()).ok()?.to_le_bytes());
-            at += 4;
-            present |= 1 << index;
-            len = len.checked_add(value.len())?;
+        let (mut flags, mut texts) = (0, [b"".as_slice(); TEXTS]);
+        for field in Field::ALL {
+            let Some(value) = fields[field as usize] else {
+                continue;
+            };
+            flags |= sent(field);
+            match kept(field) {
+                Kept::Boolean(bit) if value == b"true" => flags |= bit,
+                Kept::Boolean(_) => {}
+                Kept::Text(number) => texts[number] = value,
+            }
         }
-        head[0] = Session::ENCODING;
-        head[1..3].copy_from_slice(&u16::to_le_bytes(present));
-        let mut encoded = Vec::with_capacity(at.checked_add(len)?);
-        encoded.extend_from_slice(&head[..at]);
-        let mut ends = [0; 9];
-        for (value, end) in fields.iter().zip(&mut ends) {
-            encoded.extend_from_slice(value.unwrap_or_default());
-            *end = u32::try_from(encoded.len()).ok()?;
+        let mut encoded =
+            Vec::with_capacity(Session::HEAD + texts.iter().map(|t| t.len()).sum::<usize>());
+        encoded.push(Session::ENCODING);
+        encoded.extend_from_slice(&flags.to_le_bytes());
+        for text in texts {
+            encoded.extend_from_slice(&u32::try_from(text.len()).ok()?.to_le_bytes());
         }
-        Session {
-            encoded,
-            ends,
-            present,
+        for text in texts {
+            encoded.extend_from_slice(text);
         }
-        .of_somebody()
-    }
-
-    fn of_somebody(self) -> Option<Session> {
-        let is_valid = self.is_true(Field::SessionValid);
-        (is_valid && !self.user_id().is_empty()).then_some(self)
+        Session::from_encoded(encoded)
     }
 
     /// The header's value as the resolver sent it, perhaps empty; `None` if it did not.
+    #[inline]
     pub fn get(&self, field: Field) -> Option<&[u8]> {
-        self.encoded.get(self.place(field)?)
-    }
-
-    /// Where the header's value is in [`as_bytes`](Session::as_bytes).
-    pub fn place(&self, field: Field) -> Option<Range<usize>> {
-        let index = field as usize;
-        if self.present & (1 << index) == 0 {
+        if self.flags & sent(field) == 0 {
             return None;
         }
-        let start = match index.checked_sub(1) {
-            Some(before) => self.ends[before] as usize,
-            None => values_start(self.present),
-        };
-        Some(start..self.ends[index] as usize)
+        match kept(field) {
+            Kept::Boolean(bit) if self.flags & bit == 0 => Some(b"false"),
+            Kept::Boolean(_) => Some(b"true"),
+            Kept::Text(number) => {
+                let start = match number.checked_sub(1) {
+                    Some(before) => self.ends[before] as usize,
+                    None => Session::HEAD,
+                };
+                self.encoded.get(start..self.ends[number] as usize)
+            }
+        }
     }
 
     /// The session for the cache, with all values in it: see [`decode`](Session::decode).
@@ -241,7 +270,10 @@ impl Session {
     }
 
     fn is_true(&self, field: Field) -> bool {
-        self.get(field) == Some(b"true")
+        match kept(field) {
+            Kept::Boolean(bit) => self.flags & bit != 0,
+            Kept::Text(_) => false,
+        }
     }
 
     /// The user's roles: comma-separated, trimmed of spaces, empty ones left out.
@@ -290,78 +322,70 @@ impl Session {
         })
     }
 
-    /// The number of bytes that [`encode`](Session::encode) writes.
-    pub fn encoded_len(&self) -> usize {
-        self.encoded.len()
-    }
-
-    /// Writes the session for the cache, into the first [`encoded_len`](Session::encoded_len) bytes
-    /// of `out`. If there are fewer they are zeroed, which [`decode`](Session::decode) refuses: a
-    /// panic under a zone's lock would be worse.
-    pub fn encode(&self, out: &mut [u8]) {
-        match out.get_mut(..self.encoded.len()) {
-            Some(out) => out.copy_from_slice(&self.encoded),
-            None => out.fill(0),
-        }
-    }
-
-    /// Reads exactly what [`encode`](Session::encode) wrote, and believes none of it: any bytes
-    /// that the resolver's answer could not have led to give `None`.
+    /// Reads exactly what [`as_bytes`](Session::as_bytes) gave, and believes none of it: any bytes that
+    /// the resolver's answer could not have led to give `None`.
     pub fn decode(bytes: &[u8]) -> Option<Session> {
         Session::from_encoded(bytes.to_vec())
     }
 
     /// As [`decode`](Session::decode), without a copy.
     pub fn from_encoded(encoded: Vec<u8>) -> Option<Session> {
-        let mut lengths = encoded.as_slice();
-        if take(&mut lengths)? != [Session::ENCODING] {
-            return None;
-        }
-        let present = u16::from_le_bytes(take(&mut lengths)?);
-        if present >> Field::ALL.len() != 0 {
-            return None;
-        }
-        let mut end = values_start(present);
-        if has_control(encoded.get(end..)?) {
-            return None;
-        }
-        let mut ends = [0; 9];
-        for field in Field::ALL {
-            let index = field as usize;
-            if present & (1 << index) != 0 {
-                let start = end;
-                end = end.checked_add(u32::from_le_bytes(take(&mut lengths)?) as usize)?;
-                if !is_in_grammar(field, encoded.get(start..end)?) {
-                    return None;
-                }
+        let head = encoded.first_chunk::<{ Session::HEAD }>()?;
+        let flags = u16::from_le_bytes([head[1], head[2]]);
+        let (mut ends, mut end) = ([0; TEXTS], Session::HEAD as u64);
+        for ((place, len), field) in ends
+            .iter_mut()
+            .zip(head[3..].chunks_exact(4))
+            .zip(TEXT_FIELDS)
+        {
+            let len = u32::from_le_bytes(*len.first_chunk()?);
+            if len != 0 && flags & sent(field) == 0 {
+                return None;
             }
-            ends[index] = u32::try_from(end).ok()?;
+            end += u64::from(len);
+            *place = end as u32;
         }
-        if end != encoded.len() {
+        // Lengths that end here fit into `ends`, as long as the whole does.
+        if head[0] != Session::ENCODING
+            || end != encoded.len() as u64
+            || end > u64::from(u32::MAX)
+            || flags & !FLAGS != 0
+            || has_control(&encoded[Session::HEAD..])
+        {
             return None;
         }
-        Session {
+        let session = Session {
             encoded,
             ends,
-            present,
-        }
-        .of_somebody()
+            flags,
+        };
+        let time = session.get(Field::SessionAuthenticatedAt);
+        let sound = session.is_true(Field::SessionValid)
+            && !session.user_id().is_empty()
+            && session.flags & session.unsent_truths() == 0
+            && time.is_none_or(is_seconds);
+        sound.then_some(session)
     }
-}
 
-/// Where the values begin in an encoded session.
-fn values_start(present: u16) -> usize {
-    3 + 4 * present.count_ones() as usize
+    /// The bits of booleans that were not sent and so can't be true.
+    fn unsent_truths(&self) -> u16 {
+        let booleans = [
+            Field::SessionValid,
+            Field::UserAnonymous,
+            Field::UserVerified,
+            Field::UserCanReauthenticate,
+        ];
+        booleans
+            .into_iter()
+            .fold(0, |bits, field| match kept(field) {
+                Kept::Boolean(bit) if self.flags & sent(field) == 0 => bits | bit,
+                _ => bits,
+            })
+    }
 }
 
 fn json_string(value: &[u8]) -> Value {
     Value::from(String::from_utf8_lossy(value))
-}
-
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, tail) = bytes.split_first_chunk()?;
-    *bytes = tail;
-    Some(*head)
 }
 
 #[cfg(test)]
@@ -428,7 +452,9 @@ mod tests {
     proptest! {
         #[test]
         fn seconds_are_those_that_the_standard_library_reads(text in "-?[0-9:/a]{0,20}|-?\\PC{17,19}") {
-            prop_assert_eq!(parse_seconds(text.as_bytes()), text.parse().ok(), "{}", text);
+            let seconds = parse_seconds(text.as_bytes());
+            prop_assert_eq!(seconds, text.parse().ok(), "{}", text);
+            prop_assert_eq!(is_seconds(text.as_bytes()), seconds.is_some(), "{}", text);
         }
 
         #[test]
@@ -462,6 +488,7 @@ mod tests {
             // Rust knows a `+`, Go does not write one.
             let expected = text.parse().ok().filter(|_| !text.starts_with('+'));
             assert_eq!(parse_seconds(text.as_bytes()), expected, "{text}");
+            assert_eq!(is_seconds(text.as_bytes()), expected.is_some(), "{text}");
         }
         assert_eq!(parse_seconds(&[0xff; 18]), None);
     }
@@ -669,103 +696,104 @@ mod tests {
         assert_eq!(json["session_amr"], serde_json::json!([]));
     }
 
-    fn encoded(session: &Session) -> Vec<u8> {
-        let mut bytes = vec![0xaa; session.encoded_len()];
-        session.encode(&mut bytes);
-        bytes
-    }
-
     #[test]
     fn an_encoded_session_is_decoded() {
         let mut headers = USUAL.to_vec();
         headers.push(("x-authgear-session-acr", b""));
         for session in [session(&[]), session(USUAL), session(&headers)] {
-            assert_eq!(Session::decode(&encoded(&session)), Some(session));
+            assert_eq!(Session::decode(session.as_bytes()), Some(session));
         }
     }
 
     #[test]
-    fn a_longer_buffer_is_left_alone_behind_the_session() {
+    fn a_part_of_a_session_is_none_nor_is_more() {
         let session = session(USUAL);
-        let len = session.encoded_len();
-        let mut bytes = vec![0xaa; len + 2];
-        session.encode(&mut bytes);
-        assert_eq!(bytes[len..], [0xaa, 0xaa]);
-        assert_eq!(Session::decode(&bytes[..len]), Some(session));
+        let mut bytes = session.as_bytes().to_vec();
+        for len in 0..bytes.len() {
+            assert_eq!(Session::decode(&bytes[..len]), None, "{len}");
+        }
+        bytes.push(b'x');
         assert_eq!(Session::decode(&bytes), None);
     }
 
     #[test]
-    fn a_buffer_too_short_holds_no_session() {
-        let session = session(USUAL);
-        for len in 0..session.encoded_len() {
-            let mut bytes = encoded(&session)[..len].to_vec();
-            assert_eq!(Session::decode(&bytes), None, "{len}");
-            session.encode(&mut bytes);
-            assert!(bytes.iter().all(|&byte| byte == 0));
-            assert_eq!(Session::decode(&bytes), None, "{len}");
+    fn texts_are_numbered_as_they_are_listed() {
+        for (index, field) in TEXT_FIELDS.into_iter().enumerate() {
+            assert!(matches!(kept(field), Kept::Text(number) if number == index));
         }
+        let texts = Field::ALL
+            .into_iter()
+            .filter(|f| matches!(kept(*f), Kept::Text(_)));
+        assert!(
+            texts.eq(TEXT_FIELDS),
+            "values are kept in the fields' order"
+        );
     }
 
-    /// Encodes fields without any check.
-    fn encoded_fields(fields: &[(Field, &[u8])]) -> Vec<u8> {
-        let present = fields
-            .iter()
-            .fold(0_u16, |mask, (f, _)| mask | 1 << *f as u16);
+    /// A session's bytes, with these flags and texts, without any check.
+    fn raw(flags: u16, texts: [&[u8]; TEXTS]) -> Vec<u8> {
         let mut bytes = vec![Session::ENCODING];
-        bytes.extend(present.to_le_bytes());
-        for (_, value) in fields {
-            bytes.extend((value.len() as u32).to_le_bytes());
+        bytes.extend(flags.to_le_bytes());
+        for text in texts {
+            bytes.extend((text.len() as u32).to_le_bytes());
         }
-        for (_, value) in fields {
-            bytes.extend(*value);
-        }
+        bytes.extend(texts.concat());
         bytes
     }
 
     #[test]
     fn decoding_checks_what_the_answer_had_to_satisfy() {
-        use Field::*;
-        let good: &[(Field, &[u8])] = &[(SessionValid, b"true"), (UserId, b"u1")];
-        assert_eq!(Session::decode(&encoded_fields(good)), Some(session(&[])));
-        let bad: &[&[(Field, &[u8])]] = &[
-            &[],
-            &[(UserId, b"u1")],
-            &[(SessionValid, b"true")],
-            &[(SessionValid, b"false"), (UserId, b"u1")],
-            &[(SessionValid, b"true"), (UserId, b"")],
-            &[(SessionValid, b"true"), (UserId, b"u\n1")],
-            &[
-                (SessionValid, b"true"),
-                (UserId, b"u1"),
-                (UserVerified, b"TRUE"),
-            ],
-            &[
-                (SessionValid, b"true"),
-                (UserId, b"u1"),
-                (SessionAuthenticatedAt, b"x"),
-            ],
-            &[
-                (SessionValid, b"true"),
-                (UserId, b"u1"),
-                (UserRoles, b"\x7f"),
-            ],
+        let valid = sent(Field::SessionValid) | TRUE;
+        let user = sent(Field::UserId);
+        let time = sent(Field::SessionAuthenticatedAt);
+        let good = raw(valid | user, [b"u1", b"", b"", b"", b""]);
+        assert_eq!(Session::decode(&good), Some(session(&[])));
+        let bad = [
+            (0, [b"".as_slice(); TEXTS]),
+            (TRUE | user, [b"u1", b"", b"", b"", b""]),
+            (user, [b"u1", b"", b"", b"", b""]),
+            (valid, [b"", b"", b"", b"", b""]),
+            (
+                sent(Field::SessionValid) | user,
+                [b"u1", b"", b"", b"", b""],
+            ),
+            (valid | user, [b"", b"", b"", b"", b""]),
+            (valid | user, [b"u\n1", b"", b"", b"", b""]),
+            (valid, [b"u1", b"", b"", b"", b""]),
+            (valid | user | time, [b"u1", b"", b"", b"x", b""]),
+            (valid | user | time, [b"u1", b"", b"", b"", b""]),
+            (valid | user, [b"u1", b"", b"", b"1", b""]),
+            (valid | user, [b"u1", b"", b"", b"", b"admin"]),
+            (
+                valid | user | sent(Field::UserRoles),
+                [b"u1", b"", b"", b"", b"\x7f"],
+            ),
+            (valid | user | TRUE << 1, [b"u1", b"", b"", b"", b""]),
+            (valid | user | TRUE << 2, [b"u1", b"", b"", b"", b""]),
+            (valid | user | TRUE << 3, [b"u1", b"", b"", b"", b""]),
+            (valid | user | TRUE << 4, [b"u1", b"", b"", b"", b""]),
         ];
-        for fields in bad {
-            assert_eq!(Session::decode(&encoded_fields(fields)), None, "{fields:?}");
+        for (flags, texts) in bad {
+            assert_eq!(
+                Session::decode(&raw(flags, texts)),
+                None,
+                "{flags:b} {texts:?}"
+            );
         }
     }
 
     #[test]
     fn decoding_checks_the_layout() {
-        let good = encoded(&session(USUAL));
+        let session = session(USUAL);
+        let good = session.as_bytes();
         let damaged = |index: usize, byte: u8| {
-            let mut bytes = good.clone();
+            let mut bytes = good.to_vec();
             bytes[index] = byte;
             Session::decode(&bytes)
         };
+        assert_eq!(damaged(0, good[0]), Some(session.clone()));
         assert_eq!(damaged(0, 0), None, "another version");
-        assert_eq!(damaged(2, 0x82), None, "a field that does not exist");
+        assert_eq!(damaged(2, 0x82), None, "a flag that does not exist");
         assert_eq!(damaged(3, 5), None, "a wrong length");
         assert_eq!(damaged(6, 0xff), None, "a length beyond the end");
     }
@@ -808,7 +836,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_session_survives_the_cache(session in any_session()) {
-            prop_assert_eq!(Session::decode(&encoded(&session)), Some(session));
+            prop_assert_eq!(Session::decode(session.as_bytes()), Some(session.clone()));
         }
 
         #[test]
@@ -825,7 +853,7 @@ mod tests {
         #[test]
         fn any_bytes_are_decoded_or_refused(bytes in any::<Vec<u8>>()) {
             if let Some(session) = Session::decode(&bytes) {
-                prop_assert_eq!(encoded(&session), bytes);
+                prop_assert_eq!(session.as_bytes(), bytes);
             }
         }
 
@@ -836,13 +864,13 @@ mod tests {
             index in any::<proptest::sample::Index>(),
             byte in any::<u8>(),
         ) {
-            let mut bytes = encoded(&session);
+            let mut bytes = session.as_bytes().to_vec();
             let index = index.index(bytes.len());
             bytes[index] = byte;
             if let Some(session) = Session::decode(&bytes) {
                 prop_assert!(!session.user_id().is_empty());
                 prop_assert_eq!(session.get(Field::SessionValid), Some(b"true".as_slice()));
-                prop_assert_eq!(encoded(&session), bytes);
+                prop_assert_eq!(session.as_bytes(), bytes);
             }
         }
     }

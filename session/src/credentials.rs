@@ -145,7 +145,7 @@ impl<'a> Credentials<'a> {
     fn read_cookies(&mut self, names: &CookieNames, line: &'a [u8]) -> usize {
         let (mut parts, mut start) = (0, 0);
         for end in memchr_iter(b';', line).chain([line.len()]) {
-            let part = trim(&line[start..end]);
+            let part = trim_start(&line[start..end]);
             start = end + 1;
             parts += 1;
             let Some((kind, value)) = names.cookie(part) else {
@@ -153,7 +153,7 @@ impl<'a> Credentials<'a> {
             };
             let cookie = &mut self.cookies[kind as usize];
             if cookie.is_none() {
-                *cookie = CookieValue::parse(value);
+                *cookie = CookieValue::parse(trim_end(value));
             }
         }
         parts
@@ -282,7 +282,10 @@ fn cut(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
 /// `textproto.TrimString`: Unicode's and the other ASCII spaces stay. CR and LF are Go's, and
 /// never get this far.
 fn trim(text: &[u8]) -> &[u8] {
-    let mut text = trim_start(text);
+    trim_end(trim_start(text))
+}
+
+fn trim_end(mut text: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = text {
         text = rest;
     }

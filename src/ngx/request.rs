@@ -287,7 +287,7 @@ impl<'r> Request<'r> {
         Ok(())
     }
 
-    /// Adds a request header. The value must live in the request's pool.
+    /// Adds a request header, whose value must live as long as the request.
     pub fn push_header_in(self, name: &HeaderName, value: &'r [u8]) -> Result<(), NoMemory> {
         debug_assert!(self.is_main());
         // SAFETY: the list is initialised, and in the main request its `last` is its own.

@@ -243,6 +243,15 @@ impl Context {
         self.resolved.as_ref()
     }
 
+    /// The newest result, for as long as the request lives: its headers may point into it.
+    pub fn resolved_for<'r>(&self, _: Request<'r>) -> Option<&'r Resolved> {
+        // SAFETY: a result is never dropped nor changed before the request's pool is, since each one
+        // keeps the one before.
+        self.resolved
+            .as_ref()
+            .map(|resolved| unsafe { &*Rc::as_ptr(resolved) })
+    }
+
     /// Takes a result.
     pub fn set_resolved(&mut self, resolved: Resolved) {
         let _before = self.resolved.take();

@@ -34,23 +34,22 @@ pub fn pass(r: Request<'_>, context: &mut Context) -> Result<(), NoMemory> {
     if conf.trust_identity() {
         r.take_headers_in(is_identity_header)?;
     }
-    let Some(resolved) = context.resolved().cloned() else {
+    let Some(resolved) = context.resolved_for(r) else {
         return Ok(());
     };
     match (&resolved.session, resolved.outcome) {
         (Some(session), _) => {
-            let values = r.pool().copy(session.as_bytes())?;
-            for (field, name) in Field::ALL.iter().zip(&NAMES) {
+            context.identity_passed = true;
+            for (field, name) in Field::ALL.into_iter().zip(&NAMES) {
                 // proxy_set_header leaves an empty header out, too.
-                if let Some(place) = session.place(*field).filter(|p| !p.is_empty()) {
-                    r.push_header_in(name, &values[place])?;
-                    context.identity_passed = true;
+                if let Some(value) = session.get(field).filter(|value| !value.is_empty()) {
+                    r.push_header_in(name, value)?;
                 }
             }
         }
         (None, Some(Outcome::Invalid)) => {
-            r.push_header_in(&NAMES[Field::SessionValid as usize], b"false")?;
             context.identity_passed = true;
+            r.push_header_in(&NAMES[Field::SessionValid as usize], b"false")?;
         }
         _ => {}
     }
