@@ -262,17 +262,17 @@ class Size:
 FULL = Size(
     many=10_000,
     counted=2000,
-    count_rounds=3,
-    rounds=9,
+    count_rounds=2,
+    rounds=7,
     seconds=4,
     rate=2000,
-    latency_rounds=5,
+    latency_rounds=3,
     latency_seconds=5,
-    herd_rounds=9,
-    growth_rounds=5,
+    herd_rounds=7,
+    growth_rounds=3,
     session_counts=(1, 100, 10_000, 100_000),
     waiting_counts=(100, 1000),
-    saturation_rounds=5,
+    saturation_rounds=3,
     patience=60,
 )
 QUICK = Size(
