@@ -114,10 +114,28 @@ impl TlsServerBuilder {
 
     /// Starts it in front of a server at `backend`.
     pub fn start(self, backend: SocketAddr) -> TlsServer {
+        self.serve(move |client| relay(client, backend))
+    }
+
+    /// Starts it alone, to answer each request with these bytes, in one TLS record if they are at
+    /// most 16 KB.
+    pub fn answering(self, response: impl Into<Vec<u8>>) -> TlsServer {
+        let response = response.into();
+        self.serve(move |mut client| loop {
+            read_head(&mut client)?;
+            client.write_all(&response)?;
+        })
+    }
+
+    fn serve(
+        self,
+        conversation: impl Fn(SslStream<TcpStream>) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> TlsServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         let addr = listener.local_addr().expect("address");
         let record = Arc::new(Record::default());
         let acceptor = self.acceptor.build();
+        let conversation = Arc::new(conversation);
         std::thread::spawn({
             let record = Arc::clone(&record);
             move || {
@@ -126,10 +144,11 @@ impl TlsServerBuilder {
                         return;
                     }
                     let (acceptor, record) = (acceptor.clone(), Arc::clone(&record));
+                    let conversation = Arc::clone(&conversation);
                     std::thread::spawn(move || match acceptor.accept(stream) {
                         Ok(stream) => {
                             record.note(&stream);
-                            let _ = relay(stream, backend);
+                            let _ = conversation(stream);
                         }
                         Err(error) => {
                             let said = error.to_string();

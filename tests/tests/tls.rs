@@ -407,6 +407,45 @@ fn an_unverified_answer_in_the_cache_is_none_of_a_location_that_verifies() {
 }
 
 #[test]
+fn surplus_bytes_of_a_record_never_answer_another_request() {
+    // The answer fills the buffer: what follows stays in TLS, where no event tells of it.
+    const BUFFER: usize = 4096;
+    let nobody = |padding| answer(200, &[("X-Padding", padding)]);
+    let padding = "x".repeat(BUFFER - nobody("").len());
+    let mut wire = nobody(&padding);
+    assert_eq!(wire.len(), BUFFER);
+    wire.extend(answer(
+        200,
+        &[
+            ("X-Authgear-Session-Valid", "true"),
+            ("X-Authgear-User-Id", "mallory"),
+        ],
+    ));
+
+    let authority = Authority::new("Authority");
+    let server = TlsServer::builder(&authority.issue(NAME)).answering(wire);
+    for own in ["", "keepalive 4;"] {
+        let before = server.handshakes().len();
+        let site = Site::builder()
+            .place("tls", server.addr())
+            .http(&format!("upstream {NAME} {{ server %tls%; {own} }}"))
+            .nginx(|nginx| nginx.file("ca.pem", &authority.pem()))
+            .server(&location(
+                "/",
+                &format!("{TRUST} authgear_buffer_size 4k; add_header outcome $authgear_outcome;"),
+            ))
+            .start();
+        for _ in 0..3 {
+            let response = site.send(get("/").cookie(ALICE));
+            assert_eq!(response.header("outcome"), Some("none"), "{own}");
+            assert!(!response.text().contains("mallory"), "{own}");
+        }
+        // Each on a connection of its own, as the one before was of no more use.
+        assert_eq!(server.handshakes().len() - before, 3, "{own}");
+    }
+}
+
+#[test]
 fn a_groups_own_keepalive_keeps_connections() {
     let tls = Tls::start();
     let site = Site::builder()
