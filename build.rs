@@ -109,6 +109,7 @@ const FIELDS: &[(&str, &[&str])] = &[
             "uri",
         ],
     ),
+    ("ngx_http_upstream_state_t", &["status"]),
     ("ngx_http_upstream_headers_in_t", &["headers", "status_n"]),
     (
         "ngx_http_upstream_conf_t",

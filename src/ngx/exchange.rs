@@ -29,7 +29,7 @@ pub enum Step {
     /// Read on, after dropping this many bytes of what was given.
     More { consumed: usize },
     /// The response is complete; `keep` the connection for another request.
-    Done { keep: bool },
+    Done { keep: bool, status: u16 },
     /// The response is unusable: try the next server if `authgear_next_upstream` allows it.
     Invalid,
 }
@@ -119,8 +119,10 @@ pub(super) unsafe extern "C" fn process_header<E: Exchange>(
                     }
                     AGAIN
                 }
-                Step::Done { keep } => {
+                Step::Done { keep, status } => {
                     call.done = true;
+                    // `$upstream_status`
+                    (*u.state).status = usize::from(status);
                     UPSTREAM_KEEPALIVE.set(u, keep);
                     // Not NGX_OK, with which nginx would send the response on to the client.
                     ERROR

@@ -131,7 +131,10 @@ impl Exchange for Asking {
                 if self.retry_statuses.contains(&status) {
                     Step::Invalid
                 } else {
-                    Step::Done { keep: keep_alive }
+                    Step::Done {
+                        keep: keep_alive,
+                        status,
+                    }
                 }
             }
             Err(error) => {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use authgear_integration::{
-    eventually, get, people, post, request, Environment, Request, Response, Scripted, Seen, Site,
-    SiteBuilder, ALICE, ALICE_IDENTITY, BOB,
+    answer, eventually, get, people, post, request, Environment, Request, Response, Scripted, Seen,
+    Site, SiteBuilder, ALICE, ALICE_IDENTITY, BOB,
 };
 use authgear_resolver_double::{fnv1a, EchoApp, Session};
 
@@ -364,23 +364,59 @@ fn the_resolver_hears_of_the_real_client() {
 
 #[test]
 fn the_line_of_a_logged_subrequest_tells_of_the_call() {
+    let down = Scripted::answering(answer(503, &[]));
+    let broken = Scripted::answering("nonsense\r\n\r\n");
     let site = Site::builder()
+        .place("down", down.addr())
+        .place("broken", broken.addr())
+        .http(
+            "upstream second { server %down% max_fails=0; server %resolver% backup; }
+             log_subrequest on;",
+        )
         .nginx(|nginx| {
             nginx.log_format("$uri $status $upstream_addr $upstream_status $authgear_outcome")
         })
-        .location(
-            "log_subrequest on;
-             authgear_resolve http://%resolver%; proxy_pass http://%app%;",
+        .server(
+            "location / { authgear_resolve http://%resolver%; proxy_pass http://%app%; }
+             location /down { authgear_resolve http://%down%; proxy_pass http://%app%; }
+             location /broken { authgear_resolve http://%broken%; proxy_pass http://%app%; }
+             location /second {
+                 authgear_resolve http://second; authgear_next_upstream error http_503;
+                 proxy_pass http://%app%;
+             }",
         )
         .start();
-    site.send(alice("/path")).seen();
-    let app = site.app.addr();
-    site.nginx
-        .wait_for_access(&format!("/path 200 {app} 200 valid"));
-    let log = site.nginx.access_log();
-    let resolver = site.resolver.addr();
-    assert!(
-        log.contains(&format!("/_resolver/resolve 200 {resolver} ")),
-        "{log}"
-    );
+    let (app, resolver) = (site.app.addr(), site.resolver.addr());
+    let (down, broken) = (down.addr(), broken.addr());
+    for (path, call, line) in [
+        (
+            "/path",
+            format!("200 {resolver} 200"),
+            format!("200 {app} 200 valid"),
+        ),
+        (
+            "/down",
+            format!("503 {down} 503"),
+            "503 - - error".to_owned(),
+        ),
+        (
+            "/broken",
+            format!("502 {broken} 502"),
+            "503 - - error".to_owned(),
+        ),
+        // nginx's 502 for a server that it gives up, and the status of the one that answered.
+        (
+            "/second",
+            format!("200 {down}, {resolver} 502, 200"),
+            format!("200 {app} 200 valid"),
+        ),
+    ] {
+        site.send(alice(path));
+        site.nginx.wait_for_access(&format!("{path} {line}"));
+        let log = site.nginx.access_log();
+        assert!(
+            log.contains(&format!("/_resolver/resolve {call} ")),
+            "{path}: {call}\n{log}"
+        );
+    }
 }
