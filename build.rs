@@ -243,7 +243,17 @@ const FIELDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ngx_resolver_addr_t", &["sockaddr", "socklen"]),
-    ("ngx_cycle_t", &["conf_ctx", "log", "modules", "pool"]),
+    (
+        "ngx_cycle_t",
+        &[
+            "conf_ctx",
+            "log",
+            "modules",
+            "pool",
+            "connections",
+            "connection_n",
+        ],
+    ),
     ("ngx_shm_zone_t", &["data", "shm", "init"]),
     ("ngx_shm_t", &["addr", "size"]),
     ("ngx_slab_pool_t", &["mutex", "pfree", "data"]),

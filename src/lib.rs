@@ -31,9 +31,11 @@ use nginx_sys::{
 
 use conf::table::{create_loc_conf, create_main_conf, COMMANDS};
 use conf::MainConf;
+use ngx::binary;
 use ngx::conf::Conf;
 use ngx::filter;
 use ngx::guard::{guard, log_panics};
+use ngx::log;
 use ngx::module::module;
 use ngx::phases::{self, Order};
 use ngx::pool::NoMemory;
@@ -91,12 +93,19 @@ mod shared_object {
     pub static mut ngx_module_order: [*const c_char; 1] = [ptr::null()];
 }
 
-/// Before the configuration is read: variables must be known.
+/// Before the configuration is read: nginx must be the one that is meant, and variables known.
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     log_panics();
     guard(ERROR, || {
         // SAFETY: called by nginx.
         let cf = unsafe { Conf::from_ptr(cf) };
+        if !binary::is_as_built() {
+            log::cycle().emerg(format_args!(
+                "authgear: this nginx is laid out otherwise than the headers that the module was \
+                 built with say: build the module with this nginx's own (Debian: nginx-dev)"
+            ));
+            return ERROR;
+        }
         for (number, (name, _)) in VARIABLES.iter().enumerate() {
             if variables::add(&cf, name, number).is_err() {
                 return ERROR;

@@ -1,6 +1,7 @@
 //! The only place that knows nginx's structs: thin wrappers that are safe to use from the rest of
 //! the module. Raw pointers and `unsafe` end here.
 
+pub mod binary;
 pub mod bits;
 pub mod body;
 pub mod conf;
