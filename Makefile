@@ -10,6 +10,9 @@ RUN_CARGO := env -u MAKEFLAGS $(CARGO)
 
 VERSIONS := $(shell awk '$$1 == "nginx" { print $$2 }' scripts/sources.txt)
 
+# A little of everything, in seconds.
+SMOKE := harness resolve identity variables cache groups process
+
 ifdef NGINX_SOURCE_DIR
 # A configured tree of the user's own, perhaps built.
 SOURCE := $(abspath $(NGINX_SOURCE_DIR))
@@ -31,7 +34,7 @@ DOUBLE := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/authgear-resolver-do
 MODULE := $(OUT)/$(if $(GLIBC),glibc-$(GLIBC)/)ngx_http_authgear_module.so
 
 .DELETE_ON_ERROR:
-.PHONY: bench fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-all test-debian test-clients image test-image dist test-dist lint demo clean
+.PHONY: bench fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-smoke test-newest test-between test-all test-debian test-clients image test-image dist test-dist lint demo clean
 
 help:
 	@echo 'make deps        install what is missing here (Debian 12 or later, as root)'
@@ -39,6 +42,8 @@ help:
 	@echo 'make module      build the module: build/nginx-VERSION/ngx_http_authgear_module.so'
 	@echo 'make demo        build all and show what the app behind nginx sees; KEEP=1 leaves it running'
 	@echo 'make test        all tests on one nginx: test-unit and test-nginx'
+	@echo 'make test-smoke  a few integration tests on one nginx'
+	@echo 'make test-newest integration tests on the newest nginx; make test-between: a few on those before it'
 	@echo 'make test-all    all tests on every nginx'
 	@echo 'make test-debian integration tests on the nginx packages of Debian'
 	@echo 'make test-clients a real browser and a real gRPC client'
@@ -58,6 +63,7 @@ help:
 	@echo 'OUT=DIR                  for module: another directory than build/nginx-VERSION/'
 	@echo 'DEBUG=0                  nginx without --with-debug, for benchmarks; in build/nginx-VERSION-nodebug/'
 	@echo 'DEBIAN="$(DEBIAN)"  for test-debian and dist: the releases'
+	@echo 'TESTS="resolve cache"    for test, test-nginx and test-debian: these integration tests only'
 
 deps:
 	@scripts/deps.sh
@@ -88,7 +94,23 @@ test-unit:
 	$(RUN_CARGO) test --no-fail-fast --workspace --exclude nginx-authgear --exclude authgear-integration
 
 test-nginx: nginx module
-	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(MODULE) $(RUN_CARGO) test --no-fail-fast -p authgear-integration
+	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(MODULE) $(RUN_CARGO) test --no-fail-fast -p authgear-integration \
+		$(addprefix --test=,$(TESTS))
+
+test-smoke:
+	@$(MAKE) --no-print-directory test-nginx TESTS='$(SMOKE)'
+
+# Of those whose source can be had here, as for test-all.
+test-newest: deps
+	@version=$$(scripts/available.sh | tail -n 1) && echo "== nginx $$version" && \
+	$(MAKE) --no-print-directory test-nginx NGINX_VERSION=$$version
+
+# The oldest is that of make test.
+test-between: deps
+	@for version in $$(scripts/available.sh | sed '1d; $$d'); do \
+		echo "== nginx $$version"; \
+		$(MAKE) --no-print-directory test-smoke NGINX_VERSION=$$version || exit 1; \
+	done
 
 # A version whose source cannot be had here is named at the end, and is no failure.
 test-all: deps
@@ -105,7 +127,7 @@ test-all: deps
 	[ -z "$$skipped" ] || echo "not tested, for want of their source:$$skipped"
 
 test-debian:
-	@for suite in $(DEBIAN); do scripts/test-debian-nginx.sh $$suite || exit 1; done
+	@for suite in $(DEBIAN); do scripts/test-debian-nginx.sh $$suite $(TESTS) || exit 1; done
 
 # Chromium and gRPC's own client; what this machine lacks of them is said, and is no failure.
 test-clients: nginx module
@@ -144,7 +166,7 @@ asan:
 	scripts/asan.sh
 
 test-static:
-	scripts/test-static.sh $(NGINX_VERSION)
+	scripts/test-static.sh $(NGINX_VERSION) $(SMOKE)
 
 # The integration suite under memcheck.
 valgrind: nginx module

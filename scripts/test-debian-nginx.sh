@@ -7,6 +7,7 @@ set -euo pipefail
 
 suite=$1
 shift
+tests=("$@")
 cd "$(dirname "$0")/.."
 
 root=$PWD/build/debian/$suite
@@ -55,7 +56,7 @@ module=$root/usr/lib/nginx/modules/ngx_http_authgear_module.so
 mkdir -p "$(dirname "$module")"
 build() { # VARIABLE...
     # All suites share what does not depend on nginx.
-    CARGO_TARGET_DIR=$PWD/build/debian/target \
+    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/build/debian/target} \
         make --no-print-directory module OUT="$root-module" GLIBC=2.28 "$@"
     cp "$root-module/glibc-2.28/ngx_http_authgear_module.so" "$module"
 }
@@ -74,4 +75,4 @@ fi
 build NGINX_SOURCE_DIR="$tree"
 
 AUTHGEAR_NGINX=$nginx AUTHGEAR_MODULE=$module TMPDIR=$root/tmp \
-    "${CARGO:-cargo}" test --no-fail-fast -p authgear-integration "$@"
+    "${CARGO:-cargo}" test --no-fail-fast -p authgear-integration "${tests[@]/#/--test=}"

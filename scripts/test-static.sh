@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # test-static.sh VERSION [TEST...]
 #
-# Builds nginx VERSION with the module linked into it, as `./configure --add-module` does, and runs some integration
+# Builds nginx VERSION with the module linked into it, as `./configure --add-module` does, and runs the integration
 # tests on it, or those named.
 set -euo pipefail
 
@@ -10,7 +10,6 @@ shift
 cd "$(dirname "$0")/.."
 
 tests=("$@")
-[ "${#tests[@]}" != 0 ] || tests=(harness resolve identity variables cache groups process)
 
 # The optimisation is that of the shared object, which is tested elsewhere.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
