@@ -10,11 +10,12 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_current_msec, ngx_http_finalize_request, ngx_http_post_subrequest_t,
-    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_subrequest, ngx_http_test_reading,
-    ngx_http_upstream_conf_t, ngx_http_upstream_create, ngx_http_upstream_create_round_robin_peer,
-    ngx_http_upstream_init, ngx_http_upstream_resolved_t, ngx_http_upstream_srv_conf_t, ngx_int_t,
-    ngx_str_t, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT,
+    ngx_current_msec, ngx_http_finalize_request, ngx_http_post_request, ngx_http_post_subrequest_t,
+    ngx_http_posted_request_t, ngx_http_request_empty_handler, ngx_http_request_t,
+    ngx_http_subrequest, ngx_http_test_reading, ngx_http_upstream_conf_t, ngx_http_upstream_create,
+    ngx_http_upstream_create_round_robin_peer, ngx_http_upstream_init,
+    ngx_http_upstream_resolved_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_str_t,
+    NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT,
     NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_WAITED,
 };
 
@@ -84,6 +85,7 @@ pub(super) struct Running<E> {
     schema: ngx_str_t,
     uri: ngx_str_t,
     started: usize,
+    posted: ngx_http_posted_request_t,
     /// The response was read to its end.
     pub(super) done: bool,
 }
@@ -103,6 +105,10 @@ pub fn start<'r, E: Exchange>(r: Request<'r>, call: Call<'r>, exchange: E) -> Re
         uri: ngx_str(call.uri),
         // SAFETY: nginx's cached time.
         started: unsafe { ngx_current_msec },
+        posted: ngx_http_posted_request_t {
+            request: core::ptr::null_mut(),
+            next: core::ptr::null_mut(),
+        },
         done: false,
     })?;
     let running: *mut Running<E> = running;
@@ -120,18 +126,25 @@ pub fn start<'r, E: Exchange>(r: Request<'r>, call: Call<'r>, exchange: E) -> Re
             true => NGX_HTTP_SUBREQUEST_BACKGROUND as usize,
             false => NGX_HTTP_SUBREQUEST_WAITED as usize,
         };
-        if ngx_http_subrequest(
+        let connection = (*r.as_ptr()).connection;
+        let active = (*connection).data;
+        let rc = ngx_http_subrequest(
             r.as_ptr(),
             &mut uri,
             core::ptr::null_mut(),
             &mut sr,
             post,
             flags,
-        ) != OK
-        {
+        );
+        let Some(sr) = sr.as_mut() else {
+            // nginx may have given the connection to the subrequest that is not to be.
+            (*connection).data = active;
             return Err(NoMemory);
+        };
+        if rc != OK {
+            // It is there, and counted, but nginx had no memory to remember that it is to run.
+            ngx_http_post_request(sr, &raw mut (*running).posted);
         }
-        let sr = &mut *sr;
         // nginx gives it the server's configuration and the client's body: ours is the location's,
         // and no body belongs to it.
         sr.loc_conf = (*r.as_ptr()).loc_conf;
