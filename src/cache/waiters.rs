@@ -4,6 +4,7 @@
 //! are noticed by a short timer that runs only while somebody waits, and reads one number.
 
 use core::cell::{Cell, RefCell};
+use core::mem::ManuallyDrop;
 use std::rc::{Rc, Weak};
 
 use authgear_cache::{Policy, Poll, Ticket};
@@ -84,11 +85,19 @@ impl Waiter {
     }
 }
 
+/// Without a destructor, for which the C library would need memory at the first use: without any, it
+/// ends the process.
+type Lasting<T> = RefCell<ManuallyDrop<Vec<T>>>;
+
+const fn lasting<T>() -> Lasting<T> {
+    RefCell::new(ManuallyDrop::new(Vec::new()))
+}
+
 thread_local! {
-    static WAITERS: RefCell<Vec<Weak<Waiter>>> = const { RefCell::new(Vec::new()) };
+    static WAITERS: Lasting<Weak<Waiter>> = const { lasting() };
     static WAKE_UP: &'static WakeUp = Box::leak(Box::new(WakeUp::new(wake)));
     /// The completions seen of each zone.
-    static SEEN: RefCell<Vec<(*const Zone, u64)>> = const { RefCell::new(Vec::new()) };
+    static SEEN: Lasting<(*const Zone, u64)> = const { lasting() };
 }
 
 /// Lets a request wait. It is woken when there is something to take, or at the deadline; dropped, it
@@ -128,7 +137,7 @@ pub fn look_again() {
 /// Wakes those whose wait is over.
 fn wake() {
     let mut over = Vec::new();
-    let waiting = WAITERS.take();
+    let waiting = ManuallyDrop::into_inner(WAITERS.take());
     let mut left = Vec::with_capacity(waiting.len());
     let mut changes = Changes::default();
     for weak in waiting {
