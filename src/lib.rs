@@ -23,6 +23,7 @@ mod request;
 mod resolver;
 
 use core::ptr::{self, NonNull};
+use std::alloc::System;
 
 use nginx_sys::{
     ngx_conf_t, ngx_http_module_t, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t,
@@ -40,11 +41,15 @@ use ngx::module::module;
 use ngx::phases::{self, Order};
 use ngx::pool::NoMemory;
 use ngx::request::Request;
+use ngx::reserve::Reserved;
 use ngx::shm;
 use ngx::status::{DECLINED, ERROR, FAILED, OK};
 use ngx::variables;
 use request::access::Phase;
 use request::variables::VARIABLES;
+
+#[global_allocator]
+static MEMORY: Reserved<System> = Reserved::new(System);
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),
@@ -176,7 +181,15 @@ unsafe fn run(
 
 unsafe extern "C" fn post_read(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: called by nginx.
-    unsafe { run(r, |r| request::strip(r).map(|()| DECLINED)) }
+    unsafe {
+        run(r, |r| {
+            // What is left is for the requests that have begun.
+            if MEMORY.is_short() {
+                return Err(NoMemory);
+            }
+            request::strip(r).map(|()| DECLINED)
+        })
+    }
 }
 
 unsafe extern "C" fn rewrite(r: *mut ngx_http_request_t) -> ngx_int_t {

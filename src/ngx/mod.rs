@@ -19,6 +19,7 @@ pub mod phases;
 pub mod pool;
 pub mod process;
 pub mod request;
+pub mod reserve;
 pub mod response;
 pub mod shm;
 pub mod status;
