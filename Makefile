@@ -34,7 +34,7 @@ DOUBLE := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/authgear-resolver-do
 MODULE := $(OUT)/$(if $(GLIBC),glibc-$(GLIBC)/)ngx_http_authgear_module.so
 
 .DELETE_ON_ERROR:
-.PHONY: bench fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-smoke test-newest test-between test-all test-debian test-clients image test-image dist test-dist lint demo clean
+.PHONY: bench faults fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-smoke test-newest test-between test-all test-debian test-clients image test-image dist test-dist lint demo clean
 
 help:
 	@echo 'make deps        install what is missing here (Debian 12 or later, as root)'
@@ -54,6 +54,7 @@ help:
 	@echo 'make lint        format, clippy, shellcheck'
 	@echo 'make bench       what authenticating costs, beside auth_request (QUICK=1: in minutes)'
 	@echo 'make fuzz        fuzz what reads input; make asan, make valgrind: the suite with memory checked'
+	@echo 'make faults      each allocation failed in turn, on an nginx whose pools have a block for each; in minutes'
 	@echo 'make test-static linked into nginx by --add-module'
 	@echo 'make clean       remove what was built, but not what was downloaded'
 	@echo
@@ -164,6 +165,14 @@ fuzz:
 
 asan:
 	scripts/asan.sh
+
+# Needs no module of its own: what NGX_DEBUG_PALLOC changes is in nginx.
+FAULTS := $(CURDIR)/build/faults-$(NGINX_VERSION)
+faults: module
+	test -x $(FAULTS)/sbin/nginx || { CC="cc -DNGX_DEBUG_PALLOC=1" scripts/nginx.sh configure $(NGINX_VERSION) $(FAULTS) \
+		&& scripts/nginx.sh build $(FAULTS); }
+	AUTHGEAR_INJECTION=all AUTHGEAR_NGINX=$(FAULTS)/sbin/nginx AUTHGEAR_MODULE=$(MODULE) $(RUN_CARGO) test \
+		-p authgear-integration --test injection -- --nocapture --test-threads 2
 
 test-static:
 	scripts/test-static.sh $(NGINX_VERSION) $(SMOKE)

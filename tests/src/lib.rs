@@ -16,6 +16,7 @@
 //!   error log is searched for what must never be there.
 //! - [`Daemon`]: one that can be replaced by another binary.
 //! - [`Http1`], [`Http2`]: clients that can do what a polite library would not.
+//! - [`Faults`]: calls of the C library that fail in an nginx, and clocks that are wrong.
 //! - [`Scripted`]: a resolver that answers with the bytes it is told.
 //! - [`TlsServer`] with certificates of an [`Authority`], and a [`Dns`] server.
 //! - [`FastCgi`], [`Uwsgi`], [`Scgi`], [`Grpc`]: the other kinds of upstream.
@@ -27,6 +28,7 @@ mod certificates;
 mod daemon;
 mod dns;
 mod environment;
+mod faults;
 mod http1;
 mod http2;
 mod message;
@@ -43,6 +45,7 @@ pub use certificates::{Authority, Identity};
 pub use daemon::Daemon;
 pub use dns::{Dns, Says};
 pub use environment::{workspace, Environment};
+pub use faults::{Faults, Happened, Libc};
 pub use http1::Http1;
 pub use http2::{raw_http2_get, Http2};
 pub use message::{get, post, request, Request, Response};

@@ -444,6 +444,11 @@ impl Nginx {
         self.wait_for_line("logs/access.log", text)
     }
 
+    /// The master.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The processes that serve requests, not those that a reload tells to go.
     pub fn worker_pids(&self) -> Vec<u32> {
         workers_of(self.child.id())
@@ -612,15 +617,22 @@ impl Drop for Nginx {
 }
 
 /// Tests a configuration as `nginx -t` does; what it says when it refuses.
+///
+/// # Panics
+/// When it does not end in time, or is ended by a signal.
 pub fn nginx_t(builder: NginxBuilder) -> Result<(), String> {
     let prepared = builder.prepare();
-    let output = prepared
+    let stderr = fs::File::create(prepared.path("stderr")).expect("stderr");
+    let mut child = prepared
         .command(false)
         .arg("-t")
-        .output()
+        .stderr(stderr)
+        .spawn()
         .expect("nginx -t");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() {
+    let status = eventually("the end of nginx -t", || child.try_wait().ok().flatten());
+    let said = prepared.read("stderr");
+    assert!(status.code().is_some(), "nginx -t: {status}: {said}");
+    if status.success() {
         Ok(())
     } else {
         Err(said)

@@ -1,0 +1,474 @@
+//! Allocations that fail, each of a request's and of the start's: what comes of it is a right answer
+//! or a refusal, nobody gets another's identity, the worker lives, and the next request is served.
+//!
+//! Pools of the least size make nearly each allocation from a pool one of its own. `make faults`
+//! takes an nginx in which each is.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use authgear_integration::{
+    eventually, get, holds_for, nginx_t, post, request, Faults, Nginx, NginxBuilder, Request,
+    Response, Site,
+};
+use authgear_resolver_double::{Session, Store, User};
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::sign::Signer;
+use rustix::process::Signal;
+
+const SECRET: &str = "whsec_3f1c";
+/// More than there are turns, so that each can have a session that nobody has asked for.
+const SESSIONS: usize = 20_000;
+
+const HTTP: &str = "
+    connection_pool_size 112; request_pool_size 112;
+    authgear_cache_zone zone=auth:64k;
+    authgear_cache_valid 1h;
+    authgear_resolve http://%resolver%;
+    authgear_login https://auth.example/?to=$authgear_return_url;
+    proxy_set_header Host $host;
+    add_header user $authgear_user_id always;
+    add_header session $authgear_session always;
+    add_header outcome $authgear_outcome always;
+";
+
+const SERVER: &str = "
+    location / { authgear_cache auth; authgear_require session; proxy_pass http://%app%; }
+    location /uncached { authgear_require session; proxy_pass http://%app%; }
+    location /open { authgear_cache auth; proxy_pass http://%app%; }
+    location /set {
+        authgear_cache auth; authgear_set_header X-Forwarded-Host $host;
+        authgear_require session; proxy_pass http://%app%;
+    }
+    location /refresh {
+        authgear_cache auth; authgear_cache_refresh 1ms;
+        authgear_require session; proxy_pass http://%app%;
+    }
+    location /down { authgear_resolve http://127.0.0.1:1; proxy_pass http://%app%; }
+    location /trust { authgear_trust_identity on; authgear_resolve off; proxy_pass http://%app%; }
+    location = /webhook { authgear_webhook secret; client_body_buffer_size 64; }
+    location = /purge { authgear_purge; }
+    location = /status { authgear_status; }
+";
+
+fn user(n: usize) -> String {
+    format!("u{n}")
+}
+
+fn site(faults: &Faults) -> Site {
+    let store = (0..SESSIONS).fold(Store::new(), |store, n| {
+        let cookie = format!("s{n}.secret");
+        store
+            .user(
+                User::new(&user(n))
+                    .roles(["editor"])
+                    .verified(true)
+                    .can_reauthenticate(true),
+            )
+            .session(Session::cookie(&cookie, &user(n)).amr(["pwd", "otp"]))
+    });
+    Site::builder()
+        .store(store)
+        .http(HTTP)
+        .server(SERVER)
+        .nginx(|nginx| faults.preload(nginx.file("secret", SECRET)))
+        .expect_in_log("failed (12: Cannot allocate memory)")
+        .start()
+}
+
+/// What comes back to the clients of a turn.
+type Responses = Vec<io::Result<Response>>;
+
+/// A request whose allocations fail.
+struct Scenario {
+    name: &'static str,
+    /// What must be there before.
+    before: fn(&Site, usize),
+    /// Makes the request of this turn, and those that belong to it.
+    ask: fn(&Site, usize) -> Responses,
+    /// Whether this is the answer that is right.
+    is_right: fn(&Response, usize) -> bool,
+}
+
+/// With the cookie of a session, and with an identity that the client has made up.
+fn with_session(path: &str, n: usize) -> Request {
+    forged(get(path)).cookie(&format!("theme=dark; session=s{n}.secret"))
+}
+
+fn forged(request: Request) -> Request {
+    request
+        .header("X-Authgear-User-Id", "mallory")
+        .header("X-Authgear-Session-Valid", "true")
+}
+
+fn send(site: &Site, request: Request) -> Responses {
+    vec![site.nginx.http1().try_request(&request)]
+}
+
+fn nothing(_: &Site, _: usize) {}
+
+/// The application was told that this is the user, and all of it.
+fn is_user(response: &Response, n: usize) -> bool {
+    response.status == 200 && identity_is_of(&response.seen().identity(), n)
+}
+
+fn identity_is_of(identity: &[(String, String)], n: usize) -> bool {
+    let user = user(n);
+    let expected = [
+        ("x-authgear-session-amr", "pwd otp"),
+        ("x-authgear-session-valid", "true"),
+        ("x-authgear-user-anonymous", "false"),
+        ("x-authgear-user-can-reauthenticate", "true"),
+        ("x-authgear-user-id", &user),
+        ("x-authgear-user-roles", "editor"),
+        ("x-authgear-user-verified", "true"),
+    ];
+    identity
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .eq(expected)
+}
+
+fn webhook(n: usize) -> Request {
+    let body = format!(
+        r#"{{"id":"1","seq":1,"type":"user.disabled","payload":{{"user":{{"id":"{}"}}}},"context":{{}}}}"#,
+        user(n)
+    );
+    let key = PKey::hmac(SECRET.as_bytes()).expect("a key");
+    let mut signer = Signer::new(MessageDigest::sha256(), &key).expect("a signer");
+    let mac = signer.sign_oneshot_to_vec(body.as_bytes()).expect("a mac");
+    let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    post("/webhook", body).header("x-authgear-body-signature", &mac)
+}
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "miss",
+        before: nothing,
+        ask: |site, n| send(site, with_session("/", n)),
+        is_right: is_user,
+    },
+    Scenario {
+        name: "hit",
+        before: |site, n| assert_eq!(site.send(with_session("/", n)).status, 200),
+        ask: |site, n| send(site, with_session("/", n)),
+        is_right: is_user,
+    },
+    Scenario {
+        name: "no cache",
+        before: nothing,
+        ask: |site, n| send(site, with_session("/uncached", n)),
+        is_right: is_user,
+    },
+    Scenario {
+        name: "values of variables in the resolver request",
+        before: nothing,
+        ask: |site, n| send(site, with_session("/set", n)),
+        is_right: is_user,
+    },
+    Scenario {
+        name: "refresh",
+        before: |site, n| {
+            assert_eq!(site.send(with_session("/refresh", n)).status, 200);
+            std::thread::sleep(Duration::from_millis(2));
+        },
+        ask: |site, n| {
+            let asked = site.resolver.request_count();
+            let responses = send(site, with_session("/refresh", n));
+            site.resolver
+                .wait_for_requests(asked + 1, Duration::from_millis(5));
+            responses
+        },
+        is_right: is_user,
+    },
+    Scenario {
+        name: "one asks and one waits",
+        before: nothing,
+        ask: |site, n| {
+            let request = with_session("/", n);
+            let asked = site.resolver.request_count();
+            site.resolver.set_delay(Duration::from_millis(10));
+            let mut clients = [site.nginx.http1(), site.nginx.http1()];
+            for client in &mut clients {
+                client.send(request.head());
+                site.resolver
+                    .wait_for_requests(asked + 1, Duration::from_millis(5));
+            }
+            let responses = clients.iter_mut().map(|c| c.read_response_to("GET"));
+            let responses = responses.collect();
+            site.resolver.set_delay(Duration::ZERO);
+            responses
+        },
+        is_right: is_user,
+    },
+    Scenario {
+        name: "log-out",
+        before: |site, n| assert_eq!(site.send(with_session("/", n)).status, 200),
+        ask: |site, n| send(site, with_session("/setcookie?c=session=", n)),
+        is_right: is_user,
+    },
+    Scenario {
+        name: "no credentials",
+        before: nothing,
+        ask: |site, _| send(site, forged(get("/open"))),
+        is_right: |response, _| response.status == 200 && response.seen().identity().is_empty(),
+    },
+    Scenario {
+        name: "refused with a problem",
+        before: nothing,
+        ask: |site, n| {
+            let cookie = format!("session=gone{n}");
+            let request = forged(get("/")).cookie(&cookie);
+            send(site, request.header("Accept", "application/json"))
+        },
+        is_right: |response, _| response.status == 401,
+    },
+    Scenario {
+        name: "login",
+        before: nothing,
+        ask: |site, _| send(site, forged(get("/page?a=b")).header("Accept", "text/html")),
+        is_right: |response, _| response.status == 302,
+    },
+    Scenario {
+        name: "no resolver",
+        before: nothing,
+        ask: |site, n| send(site, with_session("/down", n)),
+        is_right: |response, _| response.status == 503,
+    },
+    Scenario {
+        name: "trusted sender",
+        before: nothing,
+        ask: |site, _| send(site, forged(get("/trust"))),
+        is_right: |response, _| {
+            response.status == 200 && response.seen().get("x-authgear-user-id") == Some("mallory")
+        },
+    },
+    Scenario {
+        name: "webhook",
+        before: nothing,
+        ask: |site, n| send(site, webhook(n)),
+        is_right: |response, _| response.status == 204,
+    },
+    Scenario {
+        name: "purge",
+        before: nothing,
+        ask: |site, n| {
+            let path = format!("/purge?user={}&session=x", user(n));
+            send(site, request("DELETE", &path))
+        },
+        is_right: |response, _| response.status == 204,
+    },
+    Scenario {
+        name: "status",
+        before: nothing,
+        ask: |site, _| send(site, get("/status?format=json")),
+        is_right: |response, _| response.status == 200 && response.text().ends_with("}\n"),
+    },
+];
+
+/// How the requests with an allocation that failed have ended.
+#[derive(Debug, Default)]
+struct Ends {
+    turns: u64,
+    in_module: u64,
+    right: u64,
+    refused: u64,
+    closed: u64,
+}
+
+/// Whether a worker is there, and no zombie.
+fn lives(worker: u32) -> bool {
+    fs::read(format!("/proc/{worker}/cmdline")).is_ok_and(|title| !title.is_empty())
+}
+
+/// Fails `many` allocations of a scenario's request from the first on, from the second on, and so
+/// forth, until there are no more.
+fn fail_each(
+    site: &Site,
+    faults: &Faults,
+    scenario: &Scenario,
+    many: u64,
+    step: usize,
+    turns: &AtomicUsize,
+) -> Ends {
+    let mut ends = Ends::default();
+    let workers = site.nginx.worker_pids();
+    for from in (1..).step_by(step) {
+        let n = turns.fetch_add(1, Ordering::Relaxed);
+        let what = || format!("{}, allocation {from}", scenario.name);
+        (scenario.before)(site, n);
+        site.app.clear_requests();
+        faults.fail_allocations(from, many);
+        let responses = (scenario.ask)(site, n);
+        let happened = faults.end_allocations();
+        let untouched = happened.failed == 0;
+        if !untouched {
+            ends.turns += 1;
+            ends.in_module += happened.failed_in_module.min(1);
+        }
+
+        for response in responses {
+            match response {
+                Ok(response) if (scenario.is_right)(&response, n) => {
+                    ends.right += u64::from(!untouched)
+                }
+                Ok(response) if response.status >= 500 && !untouched => ends.refused += 1,
+                Err(e)
+                    if !untouched
+                        && !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    assert!(lives(workers[0]), "{}", what());
+                    ends.closed += 1;
+                }
+                wrong => panic!("{}: {wrong:?}", what()),
+            }
+        }
+        // Also when the client was told nothing, the application was told the truth or nothing.
+        for request in site.app.requests() {
+            let seen = authgear_integration::Seen {
+                headers: request.headers.clone(),
+                ..Default::default()
+            };
+            let identity = seen.identity();
+            let is_true = match scenario.name {
+                "no credentials" => identity.is_empty(),
+                "trusted sender" => identity.iter().any(|(_, v)| v == "mallory"),
+                _ => identity_is_of(&identity, n),
+            };
+            assert!(is_true, "{}: the application saw {identity:?}", what());
+        }
+        if untouched {
+            assert_eq!(site.nginx.worker_pids(), workers, "{}", what());
+            return ends;
+        }
+        let next = site.send(with_session("/", n));
+        assert!(is_user(&next, n), "after {}: {next:?}", what());
+    }
+    unreachable!()
+}
+
+/// Descriptors of a worker whose clients and peers are gone.
+fn at_rest(site: &Site) -> usize {
+    site.resolver.close_connections();
+    site.app.close_connections();
+    let mut last = 0;
+    eventually("a worker at rest", || {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = site.nginx.worker_descriptors();
+        (std::mem::replace(&mut last, now) == now).then_some(now)
+    })
+}
+
+/// Whether what takes minutes is asked for.
+fn thorough() -> bool {
+    std::env::var("AUTHGEAR_INJECTION").is_ok_and(|value| value == "all")
+}
+
+fn each_allocation_fails(many: u64, step: usize) {
+    let step = if thorough() { 1 } else { step };
+    let Some(faults) = Faults::new() else { return };
+    let site = site(&faults);
+    let turns = AtomicUsize::new(1);
+    let first = site.send(with_session("/", 0));
+    assert!(is_user(&first, 0), "{first:?}");
+    let before = at_rest(&site);
+    for scenario in SCENARIOS {
+        let start = Instant::now();
+        let ends = fail_each(&site, &faults, scenario, many, step, &turns);
+        println!("{}: {ends:?} {:?}", scenario.name, start.elapsed());
+        assert!(ends.turns > 5, "{}: {ends:?}", scenario.name);
+    }
+    let after = at_rest(&site);
+    assert!(after <= before, "{before} descriptors, then {after}");
+}
+
+#[test]
+fn any_allocation_of_a_request_may_fail() {
+    each_allocation_fails(1, 1);
+}
+
+#[test]
+fn memory_may_run_out_at_any_allocation_of_a_request() {
+    each_allocation_fails(u64::MAX, 4);
+}
+
+/// A configuration with something of each kind.
+fn whole(faults: &Faults) -> NginxBuilder {
+    faults.preload(
+        Nginx::builder()
+            .place("resolver", "127.0.0.1:1")
+            .place("app", "127.0.0.1:1")
+            .http(HTTP)
+            .server(SERVER)
+            .file("secret", SECRET),
+    )
+}
+
+#[test]
+fn any_allocation_of_the_start_may_fail() {
+    let Some(faults) = Faults::new() else { return };
+    faults.fail_own_allocations_of(0, u64::MAX, 1);
+    assert_eq!(nginx_t(whole(&faults)), Ok(()));
+    let all = faults.end_allocations().seen;
+    let step = if thorough() { 1 } else { (all / 60).max(1) };
+    let (mut refused, mut in_module) = (0, 0);
+    for from in (1..=all).step_by(step as usize) {
+        faults.fail_own_allocations_of(0, from, 1);
+        // It panics when nginx is ended by a signal, or hangs.
+        let said = nginx_t(whole(&faults));
+        let happened = faults.end_allocations();
+        in_module += happened.failed_in_module;
+        refused += u64::from(said.is_err());
+    }
+    println!(
+        "{all} allocations, each {step}th failed, {in_module} of the module: {refused} refused"
+    );
+    assert!(refused > 10);
+}
+
+fn the_worker(site: &Site) -> u32 {
+    eventually("one worker", || match site.nginx.worker_pids()[..] {
+        [worker] => Some(worker),
+        _ => None,
+    })
+}
+
+#[test]
+fn any_allocation_of_a_reload_may_fail() {
+    let Some(faults) = Faults::new() else { return };
+    let mut site = site(&faults);
+    let is_served = |site: &Site| {
+        let response = site.send(with_session("/", 1));
+        assert!(is_user(&response, 1), "{response:?}");
+    };
+    is_served(&site);
+    let master = site.nginx.pid();
+    faults.fail_own_allocations_of(master, u64::MAX, 1);
+    site.nginx.reload();
+    let all = faults.end_allocations().seen;
+    let step = if thorough() { 1 } else { (all / 25).max(1) };
+    let mut refused = 0;
+    for from in (1..=all).step_by(step as usize) {
+        let before = the_worker(&site);
+        faults.fail_own_allocations_of(master, from, 1);
+        site.nginx.signal(Signal::HUP);
+        eventually("a reload", || {
+            (faults.failed_allocations() > 0).then_some(())
+        });
+        // The worker that was there serves on, or a new one does.
+        is_served(&site);
+        faults.end_allocations();
+        holds_for(Duration::from_millis(20), || {
+            site.nginx.worker_pids() == [before]
+        });
+        refused += u64::from(the_worker(&site) == before);
+        is_served(&site);
+    }
+    println!("{all} allocations, each {step}th failed: {refused} refused");
+    assert!(refused > 5);
+    site.nginx.reload();
+    is_served(&site);
+}
