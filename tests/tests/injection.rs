@@ -76,6 +76,7 @@ fn site(faults: &Faults) -> Site {
         .server(SERVER)
         .nginx(|nginx| faults.preload(nginx.file("secret", SECRET)))
         .expect_in_log("failed (12: Cannot allocate memory)")
+        .expect_in_log(": no memory in ")
         .start()
 }
 
