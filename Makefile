@@ -34,7 +34,7 @@ DOUBLE := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/authgear-resolver-do
 MODULE := $(OUT)/$(if $(GLIBC),glibc-$(GLIBC)/)ngx_http_authgear_module.so
 
 .DELETE_ON_ERROR:
-.PHONY: bench faults fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-smoke test-newest test-between test-all test-debian test-clients image test-image dist test-dist lint demo clean
+.PHONY: soak bench faults fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-smoke test-newest test-between test-all test-debian test-clients image test-image dist test-dist lint demo clean
 
 help:
 	@echo 'make deps        install what is missing here (Debian 12 or later, as root)'
@@ -53,6 +53,7 @@ help:
 	@echo 'make test-dist   install those packages, and remove them'
 	@echo 'make lint        format, clippy, shellcheck'
 	@echo 'make bench       what authenticating costs, beside auth_request (QUICK=1: in minutes)'
+	@echo 'make soak        sessions, webhooks, log-outs, reloads, restarts at once; REQUESTS=$(or $(REQUESTS),5000000)'
 	@echo 'make fuzz        fuzz what reads input; make asan, make valgrind: the suite with memory checked'
 	@echo 'make faults      each allocation failed in turn, on an nginx whose pools have a block for each; in minutes'
 	@echo 'make test-static linked into nginx by --add-module'
@@ -158,6 +159,14 @@ bench:
 	python3 -B bench/bench.py --nginx $(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/sbin/nginx \
 		--module $(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/ngx_http_authgear_module.so \
 		--doubles $${CARGO_TARGET_DIR:-target}/release $(if $(QUICK),--quick) $(BENCH)
+
+# Everything that happens in production at once, REQUESTS long, each answer judged; REPORT says where the report goes.
+soak:
+	@$(MAKE) --no-print-directory nginx module DEBUG=0
+	AUTHGEAR_NGINX=$(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/sbin/nginx \
+		AUTHGEAR_MODULE=$(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/ngx_http_authgear_module.so \
+		AUTHGEAR_SOAK_REQUESTS=$(REQUESTS) AUTHGEAR_SOAK_REPORT=$(abspath $(or $(REPORT),build/soak.md)) \
+		$(RUN_CARGO) test --release -p authgear-integration --test soak -- --ignored --nocapture the_soak
 
 # SECONDS= for each target
 fuzz:

@@ -48,7 +48,12 @@ impl Http1 {
 
     /// Sends these bytes as they are.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).expect("send");
+        self.try_send(bytes).expect("send");
+    }
+
+    /// The same, to a server that may go away.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
     }
 
     /// Reads the response to anything but a HEAD request.
