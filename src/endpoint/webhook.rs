@@ -35,6 +35,7 @@ pub fn read_webhook(r: Request<'_>) -> Result<ngx_int_t, NoMemory> {
         Ok(body) => body,
         Err(BodyError::TooLarge) => return Ok(413),
         Err(BodyError::Unreadable) => return Ok(500),
+        Err(BodyError::NoMemory) => return Err(NoMemory),
     };
     let signature = r.header_in("X-Authgear-Body-Signature").unwrap_or_default();
     // Nothing of the body is looked at before it is known whose it is.

@@ -21,6 +21,8 @@ pub enum BodyError {
     TooLarge,
     /// The temporary file can't be read.
     Unreadable,
+    /// There is no memory for it.
+    NoMemory,
 }
 
 impl Request<'_> {
@@ -67,6 +69,7 @@ unsafe fn append(body: &mut Vec<u8>, buf: &ngx_buf_t, most: usize) -> Result<(),
             // nginx closes the file.
             let file = ManuallyDrop::new(File::from_raw_fd((*buf.file).fd));
             let start = body.len();
+            reserve(body, len)?;
             body.resize(start + len, 0);
             let at = buf.file_pos as u64;
             return file
@@ -78,8 +81,14 @@ unsafe fn append(body: &mut Vec<u8>, buf: &ngx_buf_t, most: usize) -> Result<(),
             return Err(BodyError::TooLarge);
         }
         if len > 0 {
+            reserve(body, len)?;
             body.extend_from_slice(core::slice::from_raw_parts(buf.pos, len));
         }
     }
     Ok(())
+}
+
+/// Makes room, for which the module's reserve would not do.
+fn reserve(body: &mut Vec<u8>, len: usize) -> Result<(), BodyError> {
+    body.try_reserve_exact(len).map_err(|_| BodyError::NoMemory)
 }

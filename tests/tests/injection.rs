@@ -133,11 +133,13 @@ fn identity_is_of(identity: &[(String, String)], n: usize) -> bool {
         .eq(expected)
 }
 
-fn webhook(n: usize) -> Request {
-    let body = format!(
+/// An event about a user, with as many blanks behind it.
+fn webhook(n: usize, blanks: usize) -> Request {
+    let mut body = format!(
         r#"{{"id":"1","seq":1,"type":"user.disabled","payload":{{"user":{{"id":"{}"}}}},"context":{{}}}}"#,
         user(n)
     );
+    body.push_str(&" ".repeat(blanks));
     let key = PKey::hmac(SECRET.as_bytes()).expect("a key");
     let mut signer = Signer::new(MessageDigest::sha256(), &key).expect("a signer");
     let mac = signer.sign_oneshot_to_vec(body.as_bytes()).expect("a mac");
@@ -250,7 +252,13 @@ const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "webhook",
         before: nothing,
-        ask: |site, n| send(site, webhook(n)),
+        ask: |site, n| send(site, webhook(n, 0)),
+        is_right: |response, _| response.status == 204,
+    },
+    Scenario {
+        name: "webhook larger than the reserve",
+        before: nothing,
+        ask: |site, n| send(site, webhook(n, 300_000)),
         is_right: |response, _| response.status == 204,
     },
     Scenario {
