@@ -27,6 +27,7 @@ pub struct Zone {
 
 impl Attach for Zone {
     fn attach(&self, region: Region) -> bool {
+        time::note_clocks();
         let hasher = || RandomState::new().build_hasher().finish();
         let seed = Seed([hasher(), hasher()]);
         // On a reload, workers are at it.
@@ -194,10 +195,16 @@ impl CredentialFacts {
         }
     }
 
+    /// Whether they have expired by themselves.
+    pub fn have_expired(self) -> bool {
+        self.expires.is_some_and(|at| at <= time::now())
+    }
+
     /// The time from which on no answer about them is used: to the millisecond, as nginx's own
     /// clock of whole seconds would be up to one too late.
     fn use_until(self) -> Option<Time> {
         self.expires.map(|at| {
+            time::note_clocks();
             let at = Duration::from_secs(u64::try_from(at).unwrap_or(0));
             let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
             let left = at.saturating_sub(since_1970.unwrap_or_default());

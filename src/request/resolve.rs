@@ -12,6 +12,7 @@ use crate::cache::{decode, wait, Hold, Waited, Waiter};
 use crate::conf::{Cache, LocationConf, MainConf, OnError, Resolver};
 use crate::ngx::pool::NoMemory;
 use crate::ngx::request::{HeaderName, Request};
+use crate::ngx::time;
 use crate::resolver::{is_preflight, Failure, Inquiry, Question, Waiting};
 
 static SET_COOKIE: HeaderName = HeaderName::spelled("Set-Cookie", "set-cookie");
@@ -326,7 +327,16 @@ impl<'r> Resolving<'r, '_> {
         });
     }
 
-    /// Uses a cached answer; gives the question back when the entry can't be read.
+    /// Whether the credentials have expired while the entry has not: its end is a moment of the
+    /// monotonic clock, and the time of day may have been set ahead since.
+    fn are_credentials_over(&self) -> bool {
+        let inquiry = || Inquiry::prepare(self.r, self.resolver).ok().flatten();
+        time::was_set_ahead()
+            && inquiry().is_some_and(|inquiry| inquiry.credential_facts().have_expired())
+    }
+
+    /// Uses a cached answer; gives the question back when the entry can't be read, or is no answer
+    /// any more.
     fn use_found(
         &mut self,
         question: Question,
@@ -337,6 +347,9 @@ impl<'r> Resolving<'r, '_> {
         let Some(answer) = decode(found, value) else {
             return Err(question);
         };
+        if matches!(answer, Answer::Valid(_)) && self.are_credentials_over() {
+            return Err(question);
+        }
         self.context.progress = Progress::Answered(question);
         self.settle(Resolved::of(answer, Some(status), found.age));
         Ok(())
