@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) reload_every: Duration,
     pub(crate) restart_every: Duration,
     pub(crate) down_for: Duration,
+    /// How long after the resolver is back an answer may still say that it was away.
+    pub(crate) aftermath: Duration,
     /// Between two events of one who makes them.
     pub(crate) event_every: Duration,
     /// It must be over by then.
@@ -58,8 +60,9 @@ fn a_short_soak_of_everything() {
         zone: "320k",
         valid: Duration::from_secs(2),
         reload_every: Duration::from_millis(300),
-        restart_every: Duration::from_millis(700),
+        restart_every: Duration::from_millis(900),
         down_for: Duration::from_millis(100),
+        aftermath: Duration::from_millis(200),
         event_every: Duration::from_millis(10),
         limit: Duration::from_secs(120),
     };
@@ -85,6 +88,7 @@ fn the_soak() {
         reload_every: Duration::from_secs(3),
         restart_every: Duration::from_secs(10),
         down_for: Duration::from_millis(300),
+        aftermath: Duration::from_secs(1),
         event_every: Duration::from_millis(30),
         limit: Duration::from_secs(120 + requests as u64 / 1_000),
     };
@@ -124,7 +128,7 @@ impl Outcome<'_> {
 }
 
 fn run(plan: &Plan) -> Outcome<'_> {
-    let world = World::new(plan.sessions);
+    let world = World::new(plan.sessions, plan.aftermath);
     let app = EchoApp::builder().record(0).start().expect("an app");
     let valid = plan.valid.as_secs();
     let mut nginx = Nginx::builder()

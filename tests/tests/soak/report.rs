@@ -24,14 +24,16 @@ pub(crate) fn markdown(outcome: &Outcome) -> String {
     };
     let mut out = format!(
         "# Soak\n\n\
-         Written by `make soak`; what it does and judges is in [tests/soak/](tests/soak/main.rs).\n\n\
+         Written by `make soak`; what it does and judges is in [tests/soak](tests/soak/main.rs).\n\n\
          {} requests in {} min {:02} s, {:.0}/s. {verdict}\n\n\
          ## What must be 0\n\n\
          | | |\n| --- | --: |\n\
          | wrong identities: the app saw another's, one that had ended, roles that were over, or nobody for somebody | {} |\n\
          | 5xx while the resolver was there, and other answers that nothing explains | {} |\n\
          | requests without an answer for 10 s | {} |\n\
-         | connections that ended without a reload | {} |\n\n",
+         | connections that ended without a reload | {} |\n\n\
+         A 5xx is excused while the resolver is away and {:?} after that, a connection that ends within 2 s of a reload; \
+         in the last fifth there is no reload.\n\n",
         tally.requests,
         outcome.took.as_secs() / 60,
         outcome.took.as_secs() % 60,
@@ -40,6 +42,7 @@ pub(crate) fn markdown(outcome: &Outcome) -> String {
         tally.wrong_statuses,
         tally.hangs,
         tally.lost_unexplained,
+        plan.aftermath,
     );
     out += "## What happened\n\n| | |\n| --- | --- |\n";
     let mut row = |name: &str, text: String| {

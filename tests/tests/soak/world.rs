@@ -11,8 +11,6 @@ use authgear_resolver_double::{jwt, Kind, Resolver, Session, Store, User};
 
 use crate::Random;
 
-/// How long after the resolver is back an answer may still say that it was away.
-const AFTERMATH: Duration = Duration::from_secs(1);
 /// How long after a reload a connection may end without an answer.
 const RELOAD: Duration = Duration::from_secs(2);
 /// Sessions to which something happens, for the clients to look at.
@@ -33,6 +31,7 @@ pub(crate) struct World {
     sessions: Vec<Slot>,
     recent: Vec<AtomicUsize>,
     outages: Mutex<Vec<(Instant, Option<Instant>)>>,
+    aftermath: Duration,
     reloads: Mutex<Vec<Instant>>,
 }
 
@@ -106,7 +105,7 @@ pub(crate) enum Wrong {
 }
 
 impl World {
-    pub(crate) fn new(sessions: usize) -> Self {
+    pub(crate) fn new(sessions: usize, aftermath: Duration) -> Self {
         let held = |n| Held {
             generation: 1,
             value: value_of(n, 1),
@@ -134,6 +133,7 @@ impl World {
                 .collect(),
             recent: (0..RECENT).map(AtomicUsize::new).collect(),
             outages: Mutex::default(),
+            aftermath,
             reloads: Mutex::default(),
         }
     }
@@ -177,7 +177,7 @@ impl World {
         let ends = outages
             .iter()
             .rev()
-            .map(|(_, up)| up.map(|up| up + AFTERMATH));
+            .map(|(_, up)| up.map(|up| up + self.aftermath));
         ends.take(2).any(|end| end.is_none_or(|end| sent <= end))
     }
 
