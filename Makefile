@@ -30,7 +30,8 @@ endif
 
 # The last file that nginx's configure writes.
 CONFIGURED := $(SOURCE)/objs/Makefile
-DOUBLE := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/authgear-resolver-double
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+DOUBLE := $(TARGET)/debug/authgear-resolver-double
 MODULE := $(OUT)/$(if $(GLIBC),glibc-$(GLIBC)/)ngx_http_authgear_module.so
 
 .DELETE_ON_ERROR:
@@ -92,9 +93,10 @@ test: deps
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-nginx
 
-# Every crate that needs no nginx.
+# Every crate that needs no nginx, and the fuzz targets, in short and without a fuzzer.
 test-unit:
 	$(RUN_CARGO) test --no-fail-fast --workspace --exclude nginx-authgear --exclude authgear-integration
+	CARGO_TARGET_DIR=$(TARGET) $(RUN_CARGO) test --no-fail-fast --manifest-path fuzz/Cargo.toml
 
 test-nginx: nginx module
 	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(MODULE) $(RUN_CARGO) test --no-fail-fast -p authgear-integration \
@@ -199,7 +201,9 @@ valgrind: nginx module
 
 lint: deps $(CONFIGURED)
 	$(RUN_CARGO) fmt --all --check
+	$(RUN_CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	NGINX_SOURCE_DIR=$(SOURCE) $(RUN_CARGO) clippy --workspace --all-targets -- -D warnings
+	CARGO_TARGET_DIR=$(TARGET) $(RUN_CARGO) clippy --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
 	shellcheck .ci/run $(wildcard scripts/*.sh docker/*.sh packaging/*.sh tests/*/*.sh)
 
 demo: deps

@@ -16,12 +16,12 @@ fi
 toolchain=${FUZZ_TOOLCHAIN:-nightly}
 target_dir=${CARGO_TARGET_DIR:-$PWD/target}
 
-cargo "+$toolchain" fuzz build --fuzz-dir . --target-dir "$target_dir"
+cargo "+$toolchain" fuzz build --fuzz-dir . --features libfuzzer --target-dir "$target_dir"
 mkdir -p run
 for target in "${targets[@]}"; do
     mkdir -p "run/$target" "corpus/$target"
     log=run/$target.log
-    if ! cargo "+$toolchain" fuzz run --fuzz-dir . --target-dir "$target_dir" "$target" \
+    if ! cargo "+$toolchain" fuzz run --fuzz-dir . --features libfuzzer --target-dir "$target_dir" "$target" \
         "run/$target" "corpus/$target" -- \
         -max_total_time="$seconds" -print_final_stats=1 -timeout=10 >"$log" 2>&1; then
         tail -n 60 "$log" >&2

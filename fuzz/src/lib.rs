@@ -1,9 +1,34 @@
-//! Second opinions, written with other means than what they judge.
+//! What the fuzz targets do with an input, and second opinions, written with other means than what they judge.
 
 #![forbid(unsafe_code)]
 
+pub mod accept;
+pub mod cache;
+pub mod credentials;
+pub mod event;
 pub mod go;
+pub mod purge;
 pub mod reference;
+pub mod require;
+pub mod response;
+pub mod return_url;
+pub mod session;
+
+/// Panics if an input shows that something is broken.
+pub type Body = fn(&[u8]);
+
+/// Each target's name and body.
+pub const TARGETS: [(&str, Body); 9] = [
+    ("accept", accept::run),
+    ("cache", cache::run),
+    ("credentials", credentials::run),
+    ("event", event::run),
+    ("purge", purge::run),
+    ("require", require::run),
+    ("response", response::run),
+    ("return_url", return_url::run),
+    ("session", session::run),
+];
 
 /// Splits at the first occurrence of a byte; the second half is empty when there is none.
 pub fn cut(bytes: &[u8], at: u8) -> (&[u8], &[u8]) {
