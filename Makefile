@@ -52,7 +52,7 @@ help:
 	@echo 'make test-image  build images, run the compose file and the Kubernetes example, look at them from outside'
 	@echo 'make dist        the module for every nginx, and packages for those of Debian, in dist/'
 	@echo 'make test-dist   install those packages, and remove them'
-	@echo 'make lint        format, clippy, shellcheck'
+	@echo 'make lint        format, clippy, shellcheck, and that the tests are there which SECURITY.md names'
 	@echo 'make bench       what authenticating costs, beside auth_request (QUICK=1: in minutes)'
 	@echo 'make soak        sessions, webhooks, log-outs, reloads, restarts at once; REQUESTS=$(or $(REQUESTS),5000000)'
 	@echo 'make fuzz        fuzz what reads input; make asan, make valgrind: the suite with memory checked'
@@ -204,6 +204,7 @@ lint: deps $(CONFIGURED)
 	$(RUN_CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	NGINX_SOURCE_DIR=$(SOURCE) $(RUN_CARGO) clippy --workspace --all-targets -- -D warnings
 	CARGO_TARGET_DIR=$(TARGET) $(RUN_CARGO) clippy --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
+	scripts/promises.py
 	shellcheck .ci/run $(wildcard scripts/*.sh docker/*.sh packaging/*.sh tests/*/*.sh)
 
 demo: deps
