@@ -35,7 +35,7 @@ DOUBLE := $(TARGET)/debug/authgear-resolver-double
 MODULE := $(OUT)/$(if $(GLIBC),glibc-$(GLIBC)/)ngx_http_authgear_module.so
 
 .DELETE_ON_ERROR:
-.PHONY: soak bench faults leaks fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-smoke test-newest test-between test-all test-debian test-clients image test-image dist test-dist lint demo clean
+.PHONY: deny soak bench faults leaks fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-smoke test-newest test-between test-all test-debian test-clients image test-image dist test-dist lint demo clean
 
 help:
 	@echo 'make deps        install what is missing here (Debian 12 or later, as root)'
@@ -53,6 +53,7 @@ help:
 	@echo 'make dist        the module for every nginx, and packages for those of Debian, in dist/'
 	@echo 'make test-dist   install those packages, and remove them'
 	@echo 'make lint        format, clippy, shellcheck, and that the tests are there which SECURITY.md names'
+	@echo 'make deny        licences and origin of the dependencies, and advisories where their list can be had'
 	@echo 'make bench       what authenticating costs, beside auth_request (QUICK=1: in minutes)'
 	@echo 'make soak        sessions, webhooks, log-outs, reloads, restarts at once; REQUESTS=$(or $(REQUESTS),5000000)'
 	@echo 'make fuzz        fuzz what reads input; make asan, make valgrind: the suite with memory checked'
@@ -206,6 +207,15 @@ lint: deps $(CONFIGURED)
 	CARGO_TARGET_DIR=$(TARGET) $(RUN_CARGO) clippy --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
 	scripts/promises.py
 	shellcheck .ci/run $(wildcard scripts/*.sh docker/*.sh packaging/*.sh tests/*/*.sh)
+
+# Needs cargo-deny: cargo install cargo-deny.
+deny:
+	$(RUN_CARGO) deny --workspace check licenses bans sources
+	@if timeout 60 $(RUN_CARGO) deny fetch db >/dev/null 2>&1; then \
+		$(RUN_CARGO) deny --workspace check advisories; \
+	else \
+		echo 'deny: advisories are not checked: their list cannot be had here'; \
+	fi
 
 demo: deps
 	@$(MAKE) --no-print-directory nginx module
