@@ -75,7 +75,7 @@ pub(crate) const BUCKETS: usize = BOUNDS.len() + 1;
 
 /// Words of one slot.
 pub(crate) mod slot {
-    use super::{CallResult, Row, StatusClass, BUCKETS};
+    use super::{CallResult, Row, StatusClass};
 
     /// Of the resolver's name; zero while the slot is free.
     pub(crate) const HASH: usize = 0;
@@ -84,7 +84,6 @@ pub(crate) mod slot {
     pub(crate) const CLASSES: Row<StatusClass> = Row::at(RESULTS.end());
     /// Each counts what fell into it alone.
     pub(crate) const FIRST_BUCKET: usize = CLASSES.end();
-    pub(super) const END: usize = FIRST_BUCKET + BUCKETS;
 }
 
 /// The first word of a slot.
@@ -92,4 +91,4 @@ pub(crate) const fn slot_at(number: usize) -> usize {
     FIRST_SLOT + number * SLOT_WORDS
 }
 
-const _: () = assert!(PURGED < FIRST_SLOT && slot::END <= SLOT_WORDS);
+const _: () = assert!(PURGED < FIRST_SLOT && slot::FIRST_BUCKET + BUCKETS <= SLOT_WORDS);
