@@ -35,7 +35,7 @@ DOUBLE := $(TARGET)/debug/authgear-resolver-double
 MODULE := $(OUT)/$(if $(GLIBC),glibc-$(GLIBC)/)ngx_http_authgear_module.so
 
 .DELETE_ON_ERROR:
-.PHONY: deny soak bench faults leaks fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-smoke test-newest test-between test-all test-debian test-clients image test-image dist test-dist lint demo clean
+.PHONY: deny msrv soak bench faults leaks fuzz asan test-static valgrind help deps nginx module test test-unit test-nginx test-smoke test-newest test-between test-all test-debian test-clients image test-image dist test-dist lint demo clean
 
 help:
 	@echo 'make deps        install what is missing here (Debian 12 or later, as root)'
@@ -54,6 +54,7 @@ help:
 	@echo 'make test-dist   install those packages, and remove them'
 	@echo 'make lint        format, clippy, shellcheck, and that the tests are there which SECURITY.md names'
 	@echo 'make deny        licences and origin of the dependencies, and advisories where their list can be had'
+	@echo 'make msrv        build with the oldest Rust that will do, and run the unit tests'
 	@echo 'make bench       what authenticating costs, beside auth_request (QUICK=1: in minutes)'
 	@echo 'make soak        sessions, webhooks, log-outs, reloads, restarts at once; REQUESTS=$(or $(REQUESTS),5000000)'
 	@echo 'make fuzz        fuzz what reads input; make asan, make valgrind: the suite with memory checked'
@@ -217,11 +218,14 @@ deny:
 		echo 'deny: advisories are not checked: their list cannot be had here'; \
 	fi
 
+msrv: deps $(CONFIGURED)
+	scripts/msrv.sh $(SOURCE)
+
 demo: deps
 	@$(MAKE) --no-print-directory nginx module
 	$(RUN_CARGO) build -p authgear-resolver-double
 	@KEEP=$(KEEP) scripts/demo.sh $(NGINX) $(MODULE) $(DOUBLE)
 
 clean:
-	rm -rf build/nginx-* build/debian build/demo build/docker dist
+	rm -rf build/nginx-* build/debian build/msrv build/demo build/docker dist
 	$(RUN_CARGO) clean
