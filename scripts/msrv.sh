@@ -38,3 +38,4 @@ export CARGO_TARGET_DIR=$PWD/build/msrv
 scripts/module.sh "$source" "$CARGO_TARGET_DIR" "$CARGO_TARGET_DIR/ngx_http_authgear_module.so"
 # Without those in documentation: rustdoc calls the compiler itself, and not with its libraries.
 "$CARGO" test --no-fail-fast --tests --workspace --exclude nginx-authgear --exclude authgear-integration
+"$CARGO" test --no-fail-fast --tests --manifest-path fuzz/Cargo.toml
