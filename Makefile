@@ -56,6 +56,7 @@ help:
 	@echo 'make deny        licences and origin of the dependencies, and advisories where their list can be had'
 	@echo 'make msrv        build with the oldest Rust that will do, and run the unit tests'
 	@echo 'make bench       what authenticating costs, beside auth_request (QUICK=1: in minutes)'
+	@echo 'make test-crash  workers killed at each write of the cache'
 	@echo 'make soak        sessions, webhooks, log-outs, reloads, restarts at once; REQUESTS=$(or $(REQUESTS),5000000)'
 	@echo 'make fuzz        fuzz what reads input; make asan, make valgrind: the suite with memory checked'
 	@echo 'make faults      each allocation failed in turn, on an nginx whose pools have a block for each; in minutes'
@@ -164,6 +165,12 @@ bench:
 	python3 -B bench/bench.py --nginx $(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/sbin/nginx \
 		--module $(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/ngx_http_authgear_module.so \
 		--doubles $${CARGO_TARGET_DIR:-target}/release $(if $(QUICK),--quick) $(BENCH)
+
+# Workers killed at each write inside the cache's critical section, by a module that can be told where to die.
+test-crash: nginx
+	NGINX_SOURCE_DIR=$(SOURCE) $(RUN_CARGO) build -p nginx-authgear --features kill-points
+	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(dir $(DOUBLE))libngx_http_authgear_module.so \
+		$(RUN_CARGO) test -p authgear-integration --test cache_crash -- --ignored
 
 # Everything that happens in production at once, REQUESTS long, each answer judged; REPORT says where the report goes.
 soak:

@@ -1,13 +1,7 @@
 //! A worker killed at each write inside the critical section: entries may be lost, none may be wrong,
 //! and nobody hangs.
 //!
-//! It takes a module that can be told where to die:
-//!
-//! ```console
-//! $ cargo build -p nginx-authgear --features kill-points --target-dir target/kill-points
-//! $ AUTHGEAR_MODULE=target/kill-points/debug/libngx_http_authgear_module.so \
-//!     cargo test -p authgear-integration --test cache_crash -- --ignored --nocapture
-//! ```
+//! It takes a module that can be told where to die: `make test-crash`.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -159,9 +153,11 @@ impl Mortal {
             for n in 0..RESIDENTS {
                 self.check(n);
             }
-            for n in 0..RESIDENTS {
-                assert_eq!(self.check(n), "HIT", "the zone works after write {write}");
-            }
+            // In a full zone one may push out another, until a second has passed since it was used.
+            eventually(&format!("a zone that works after write {write}"), || {
+                let hits = (0..RESIDENTS).filter(|n| self.check(*n) == "HIT").count();
+                (hits == RESIDENTS).then_some(())
+            });
             assert!(self.emptied() <= emptied + 1, "write {write}");
         }
         panic!("it never ends");
