@@ -83,7 +83,7 @@ fn enforce(mut resolving: Resolving<'_, '_>, phase: Phase) -> Result<ngx_int_t, 
         .filter(|_| phase == Phase::Access);
     loop {
         let context = &mut *resolving.context;
-        let Some(resolved) = context.resolved().cloned() else {
+        let Some(resolved) = context.resolved(r) else {
             return Ok(FAILED);
         };
         let resolver = resolving.resolver;

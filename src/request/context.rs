@@ -238,13 +238,8 @@ impl Context {
         Context::of(r).map(|context| unsafe { context.as_ref() })
     }
 
-    /// The newest result.
-    pub fn resolved(&self) -> Option<&Rc<Resolved>> {
-        self.resolved.as_ref()
-    }
-
-    /// The newest result, for as long as the request lives: its headers may point into it.
-    pub fn resolved_for<'r>(&self, _: Request<'r>) -> Option<&'r Resolved> {
+    /// The newest result, for as long as the request lives: headers and variables may point into it.
+    pub fn resolved<'r>(&self, _: Request<'r>) -> Option<&'r Resolved> {
         // SAFETY: a result is never dropped nor changed before the request's pool is, since each one
         // keeps the one before.
         self.resolved

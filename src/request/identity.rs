@@ -34,7 +34,7 @@ pub fn pass(r: Request<'_>, context: &mut Context) -> Result<(), NoMemory> {
     if conf.trust_identity() {
         r.take_headers_in(is_identity_header)?;
     }
-    let Some(resolved) = context.resolved_for(r) else {
+    let Some(resolved) = context.resolved(r) else {
         return Ok(());
     };
     match (&resolved.session, resolved.outcome) {

@@ -3,7 +3,7 @@
 use authgear_session::identity::Field;
 use authgear_session::return_url::ReturnUrl;
 
-use super::context::{Context, Resolved};
+use super::context::Context;
 use crate::ngx::pool::NoMemory;
 use crate::ngx::request::Request;
 
@@ -78,10 +78,9 @@ impl Variable {
         if let Variable::DenyReason = self {
             return Ok(context.denied.map(|reason| reason.as_str().as_bytes()));
         }
-        let Some(resolved) = context.resolved() else {
+        let Some(resolved) = context.resolved(r) else {
             return Ok(None);
         };
-        let resolved: &'r Resolved = resolved;
         let call = resolved.call.as_ref();
         let text = |text: String| r.pool().copy(text.as_bytes());
         Ok(match self {
