@@ -35,10 +35,12 @@ mod message;
 mod nginx;
 mod peers;
 mod port;
+mod random;
 mod scripted;
 mod seen;
 mod site;
 mod tls;
+mod usage;
 mod wait;
 
 pub use certificates::{Authority, Identity};
@@ -48,10 +50,11 @@ pub use environment::{workspace, Environment};
 pub use faults::{Faults, Happened, Libc};
 pub use http1::Http1;
 pub use http2::{raw_http2_get, Http2};
-pub use message::{get, post, request, Request, Response};
+pub use message::{get, post, request, signature, Request, Response};
 pub use nginx::{nginx_t, Nginx, NginxBuilder};
 pub use peers::{FastCgi, Grpc, Scgi, Uwsgi};
 pub use port::Port;
+pub use random::Random;
 pub use scripted::{answer, Conversation, Scripted};
 pub use seen::{is_identity, Seen};
 pub use site::{
@@ -59,4 +62,5 @@ pub use site::{
     ALICE_IDENTITY, BOB, BOB_IDENTITY, CAROL, GONE, INVALID_IDENTITY,
 };
 pub use tls::{Handshake, TlsServer, TlsServerBuilder};
+pub use usage::{descriptors, memory_kib, Trend};
 pub use wait::{deadline, eventually, holds_for};

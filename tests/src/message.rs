@@ -1,5 +1,9 @@
 //! Requests and responses, the same for HTTP/1.1 and HTTP/2.
 
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::sign::Signer;
+
 use crate::Seen;
 
 /// A request that a test makes.
@@ -39,6 +43,14 @@ pub fn post(path: &str, body: impl Into<Vec<u8>>) -> Request {
     let mut post = request("POST", path);
     post.body = Body::Length(body.into());
     post
+}
+
+/// Authgear's signature of a webhook's body, for `x-authgear-body-signature`.
+pub fn signature(secret: &str, body: &[u8]) -> String {
+    let key = PKey::hmac(secret.as_bytes()).expect("a key");
+    let mut signer = Signer::new(MessageDigest::sha256(), &key).expect("a signer");
+    let mac = signer.sign_oneshot_to_vec(body).expect("a signature");
+    mac.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Request {

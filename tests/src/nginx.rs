@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{kill_process, Pid, Signal};
 use tempfile::TempDir;
 
-use crate::{deadline, eventually, workspace, Environment, Http1, Http2, Port, Request, Response};
+use crate::{
+    deadline, descriptors, eventually, workspace, Environment, Http1, Http2, Port, Request,
+    Response,
+};
 
 /// What is in every credential that the tests use.
 const CREDENTIALS: [&str; 4] = [".secret", "-bearer", "alice-app", "alice-access"];
@@ -464,9 +467,7 @@ impl Nginx {
         let [worker] = self.worker_pids()[..] else {
             panic!("one worker expected");
         };
-        fs::read_dir(format!("/proc/{worker}/fd"))
-            .expect("descriptors")
-            .count()
+        descriptors(worker).expect("descriptors")
     }
 
     /// Loads the configuration anew, and waits for the change of workers.

@@ -1,8 +1,10 @@
 //! Resolver, application and nginx, together.
 
+use std::time::Duration;
+
 use authgear_resolver_double::{EchoApp, Resolver, Session, Store, User};
 
-use crate::{get, Nginx, NginxBuilder, Request, Response, Scripted, Seen};
+use crate::{eventually, get, Nginx, NginxBuilder, Request, Response, Scripted, Seen};
 
 /// Cookie of alice, of whom everything is known.
 pub const ALICE: &str = "session=alice.secret";
@@ -125,6 +127,25 @@ impl Site {
     /// Makes a request, and tells what the application received.
     pub fn app_saw(&self, request: Request) -> Seen {
         self.send(request).seen()
+    }
+
+    /// Counts something of nginx without connections to the resolver and the application, which are
+    /// closed until the count stays the same.
+    pub fn at_rest(&self, count: impl Fn() -> usize) -> usize {
+        let mut last = 0;
+        eventually("nginx at rest", || {
+            self.resolver.close_connections();
+            self.app.close_connections();
+            std::thread::sleep(Duration::from_millis(10));
+            let now = count();
+            let is_same = std::mem::replace(&mut last, now) == now;
+            (is_same && self.resolver.connections_open() == 0).then_some(now)
+        })
+    }
+
+    /// Descriptors of the only worker, [at rest](Site::at_rest).
+    pub fn descriptors_at_rest(&self) -> usize {
+        self.at_rest(|| self.nginx.worker_descriptors())
     }
 
     /// The identity headers that the application receives with alice's cookie.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use authgear_integration::{get, Environment, Http1, Nginx, Request, Response};
+use authgear_integration::{get, Environment, Http1, Nginx, Random, Request, Response};
 use authgear_resolver_double::{EchoApp, Kind, Resolver, Session, Store, User};
 use rustix::process::{kill_process, Pid, Signal};
 
@@ -129,7 +129,10 @@ fn pick(random: &mut Random, sessions: usize) -> (Request, Option<usize>) {
         // Someone else's value in the wrong place, and nonsense.
         0 => (carrying(KINDS[(n + 1 + random.below(3)) % 4], &value), None),
         1 => (
-            carrying(KINDS[random.below(4)], &format!("x{n}.{}", random.next())),
+            carrying(
+                KINDS[random.below(4)],
+                &format!("x{n}.{}", random.next_u64()),
+            ),
             None,
         ),
         _ => (carrying(KINDS[n % 4], &value), Some(n)),
@@ -169,7 +172,7 @@ fn check(response: &Response, session: Option<usize>) {
 /// One client: a connection for as long as it holds.
 fn client(addr: SocketAddr, seed: u64, sessions: usize, left: &AtomicUsize) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut connection = Http1::connect(addr);
     let take = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
     while take().is_ok() {
@@ -285,7 +288,7 @@ fn run(plan: &Plan) {
 
 /// Kills workers and reloads while there is load.
 fn disturb(nginx: &mut Nginx, plan: &Plan, total: &mut Outcome, running: impl Fn() -> bool) {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let (mut killed, mut reloaded) = (Instant::now(), Instant::now());
     let is_due = |every: Option<Duration>, since: Instant| {
         every.is_some_and(|every| since.elapsed() >= every)
@@ -316,21 +319,5 @@ impl Outcome {
         self.unauthenticated += other.unauthenticated;
         self.lost += other.lost;
         self.slowest = self.slowest.max(other.slowest);
-    }
-}
-
-/// xorshift: the same requests in each run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
     }
 }

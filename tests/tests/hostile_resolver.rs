@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use authgear_integration::{
-    answer, eventually, get, Conversation, Environment, Http1, Response, Scripted, Site,
+    answer, eventually, get, Conversation, Environment, Http1, Random, Response, Scripted, Site,
 };
 use rustix::process::{kill_process, Pid, Signal};
 
@@ -30,32 +30,6 @@ const SITE: &str = "
     proxy_pass http://%app%;
 ";
 
-/// Repeatable numbers (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// True once in `times`.
-    fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
-    }
-}
-
 /// What the resolver does for one request.
 struct Case {
     wire: Vec<u8>,
@@ -76,7 +50,7 @@ enum End {
 impl Case {
     /// The case of this number, always the same.
     fn new(seed: u64, number: usize) -> Case {
-        let mut random = Random(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let mut random = Random::new(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
         let mut wire = response(&mut random, &format!("user-{number}"));
         let reading = reference::read(&wire);
 
@@ -295,7 +269,7 @@ fn response(random: &mut Random, user: &str) -> Vec<u8> {
             0 => b"\0\r\n\t :\x7f\x80\xff"[random.below(9)],
             1 => wire[at] ^ 1 << random.below(8),
             2 => wire[at] ^ 0x20,
-            _ => random.next() as u8,
+            _ => random.next_u64() as u8,
         };
     }
     wire

@@ -10,13 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use authgear_integration::{
-    eventually, get, holds_for, nginx_t, post, request, Faults, Nginx, NginxBuilder, Request,
-    Response, Site,
+    eventually, get, holds_for, nginx_t, post, request, signature, Faults, Nginx, NginxBuilder,
+    Request, Response, Site,
 };
 use authgear_resolver_double::{Session, Store, User};
-use openssl::hash::MessageDigest;
-use openssl::pkey::PKey;
-use openssl::sign::Signer;
 use rustix::process::Signal;
 
 const SECRET: &str = "whsec_3f1c";
@@ -140,10 +137,7 @@ fn webhook(n: usize, blanks: usize) -> Request {
         user(n)
     );
     body.push_str(&" ".repeat(blanks));
-    let key = PKey::hmac(SECRET.as_bytes()).expect("a key");
-    let mut signer = Signer::new(MessageDigest::sha256(), &key).expect("a signer");
-    let mac = signer.sign_oneshot_to_vec(body.as_bytes()).expect("a mac");
-    let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mac = signature(SECRET, body.as_bytes());
     post("/webhook", body).header("x-authgear-body-signature", &mac)
 }
 
@@ -359,18 +353,6 @@ fn fail_each(
     unreachable!()
 }
 
-/// Descriptors of a worker whose clients and peers are gone.
-fn at_rest(site: &Site) -> usize {
-    site.resolver.close_connections();
-    site.app.close_connections();
-    let mut last = 0;
-    eventually("a worker at rest", || {
-        std::thread::sleep(Duration::from_millis(20));
-        let now = site.nginx.worker_descriptors();
-        (std::mem::replace(&mut last, now) == now).then_some(now)
-    })
-}
-
 /// Whether what takes minutes is asked for.
 fn thorough() -> bool {
     std::env::var("AUTHGEAR_INJECTION").is_ok_and(|value| value == "all")
@@ -383,14 +365,14 @@ fn each_allocation_fails(many: u64, step: usize) {
     let turns = AtomicUsize::new(1);
     let first = site.send(with_session("/", 0));
     assert!(is_user(&first, 0), "{first:?}");
-    let before = at_rest(&site);
+    let before = site.descriptors_at_rest();
     for scenario in SCENARIOS {
         let start = Instant::now();
         let ends = fail_each(&site, &faults, scenario, many, step, &turns);
         println!("{}: {ends:?} {:?}", scenario.name, start.elapsed());
         assert!(ends.turns > 5, "{}: {ends:?}", scenario.name);
     }
-    let after = at_rest(&site);
+    let after = site.descriptors_at_rest();
     assert!(after <= before, "{before} descriptors, then {after}");
 }
 

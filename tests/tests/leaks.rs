@@ -2,14 +2,13 @@
 //!
 //! `make leaks` makes a hundred thousand requests and a hundred reloads.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use authgear_integration::{eventually, get, post, request, Environment, Http1, Request, Site};
+use authgear_integration::{
+    descriptors, eventually, get, memory_kib, post, request, signature, Environment, Http1,
+    Request, Site, Trend,
+};
 use authgear_resolver_double::{Session, Store, User};
-use openssl::hash::MessageDigest;
-use openssl::pkey::PKey;
-use openssl::sign::Signer;
 
 const SECRET: &str = "whsec_3f1c";
 const WORKERS: usize = 2;
@@ -66,10 +65,7 @@ fn webhook(n: usize) -> Request {
     let body = format!(
         r#"{{"id":"1","seq":1,"type":"user.disabled","payload":{{"user":{{"id":"u{n}"}}}},"context":{{}}}}"#
     );
-    let key = PKey::hmac(SECRET.as_bytes()).expect("a key");
-    let mut signer = Signer::new(MessageDigest::sha256(), &key).expect("a signer");
-    let mac = signer.sign_oneshot_to_vec(body.as_bytes()).expect("a mac");
-    let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mac = signature(SECRET, body.as_bytes());
     post("/webhook", body).header("x-authgear-body-signature", &mac)
 }
 
@@ -143,54 +139,34 @@ const MEASURES: [Measure; 3] = [
 
 /// Taken of a worker whose clients have gone, and whose connections to the peers are closed.
 fn sample(site: &Site) -> Sample {
-    let descriptors = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    let open = |pid| descriptors(pid).unwrap_or_default();
     let all = || -> usize {
         let workers = site.nginx.worker_pids();
-        workers.into_iter().map(descriptors).sum::<usize>() + descriptors(site.nginx.pid())
+        workers.into_iter().map(open).sum::<usize>() + open(site.nginx.pid())
     };
     eventually("the old workers' end", || {
         (site.nginx.leaving_pids().is_empty() && site.nginx.worker_pids().len() == WORKERS)
             .then_some(())
     });
-    let mut last = 0;
-    let descriptors = eventually("workers at rest", || {
-        site.resolver.close_connections();
-        site.app.close_connections();
-        std::thread::sleep(Duration::from_millis(5));
-        let now = all();
-        let is_same = std::mem::replace(&mut last, now) == now;
-        (is_same && site.resolver.connections_open() == 0).then_some(now)
-    });
-    let pss = |pid: u32| {
-        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps_rollup");
-        // Not of files, which other processes of this machine have a share in.
-        let kib = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            number.expect("a number")
-        };
-        kib("Pss_Anon:") + kib("Pss_Shmem:")
+    let open = site.at_rest(all);
+    // Not of files, which other processes of this machine have a share in.
+    let pss = |pid| {
+        let kib = |line| memory_kib(pid, line).expect("smaps_rollup");
+        kib("Pss_Anon") + kib("Pss_Shmem")
     };
     Sample {
         master_kib: pss(site.nginx.pid()),
         workers_kib: site.nginx.worker_pids().into_iter().map(pss).sum(),
-        descriptors: descriptors as u64,
+        descriptors: open as u64,
     }
-}
-
-fn median(mut values: Vec<u64>) -> u64 {
-    values.sort_unstable();
-    values[values.len() / 2]
 }
 
 /// Compares the second quarter of the samples with the last.
 fn judge(what: &str, samples: &[Sample]) -> Vec<String> {
-    let quarter = (samples.len() / 4).max(1);
     let mut complaints = Vec::new();
     for (name, of, chance) in MEASURES {
         let values: Vec<u64> = samples.iter().map(of).collect();
-        let early = median(values[quarter..2 * quarter].to_vec());
-        let late = median(values[values.len() - quarter..].to_vec());
+        let Trend { early, late } = Trend::of(&values);
         println!("{what}: {name}: {early}, then {late}");
         if late > early + chance {
             complaints.push(format!("{what}: {name}: {early}, then {late}: {values:?}"));

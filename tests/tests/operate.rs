@@ -1,12 +1,9 @@
 //! The endpoints for Authgear, for the operator and for monitoring.
 
 use authgear_integration::{
-    get, nginx_t, people, post, request, Nginx, Response, Site, ALICE, BOB,
+    get, nginx_t, people, post, request, signature, Nginx, Response, Site, ALICE, BOB,
 };
 use authgear_resolver_double::{Fault, Session};
-use openssl::hash::MessageDigest;
-use openssl::pkey::PKey;
-use openssl::sign::Signer;
 
 const SECRET: &str = "whsec_3f1c";
 
@@ -48,13 +45,6 @@ fn cache(site: &Site, path: &str, cookie: &str) -> String {
 fn store(site: &Site, path: &str, cookie: &str) {
     cache(site, path, cookie);
     assert_eq!(cache(site, path, cookie), "HIT", "{path} {cookie}");
-}
-
-fn signature(secret: &str, body: &[u8]) -> String {
-    let key = PKey::hmac(secret.as_bytes()).expect("a key");
-    let mut signer = Signer::new(MessageDigest::sha256(), &key).expect("a signer");
-    let mac = signer.sign_oneshot_to_vec(body).expect("a signature");
-    mac.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn event(kind: &str, user: &str) -> String {

@@ -37,19 +37,6 @@ fn cache(response: &Response) -> &str {
     response.header("cache").unwrap_or_default()
 }
 
-/// Descriptors of the only worker, without connections to the peers.
-fn at_rest(site: &Site) -> usize {
-    let mut last = 0;
-    eventually("a worker at rest", || {
-        site.resolver.close_connections();
-        site.app.close_connections();
-        std::thread::sleep(Duration::from_millis(10));
-        let now = site.nginx.worker_descriptors();
-        let is_same = std::mem::replace(&mut last, now) == now;
-        (is_same && site.resolver.connections_open() == 0).then_some(now)
-    })
-}
-
 /// Errors, as Linux numbers them.
 mod errno {
     pub(crate) const EIO: i32 = 5;
@@ -96,7 +83,7 @@ fn a_call_that_fails_on_the_way_to_the_resolver_ends_in_503() {
     // Its descriptor is known to epoll, also for writing.
     let mut client = site.nginx.http1();
     assert!(is_user(&client.request(alice("/")), "alice"));
-    let before = at_rest(&site);
+    let before = site.descriptors_at_rest();
     for (call, errors) in calls {
         for &error in errors {
             for (is_kept, many) in [(false, 1), (false, u64::MAX), (true, 1), (true, u64::MAX)] {
@@ -108,7 +95,7 @@ fn a_call_that_fails_on_the_way_to_the_resolver_ends_in_503() {
                 if is_kept {
                     assert!(is_user(&client.request(alice("/")), "alice"), "{what}");
                 } else {
-                    at_rest(&site);
+                    site.descriptors_at_rest();
                 }
                 let logged = site.nginx.error_log().len();
                 faults.fail_calls(call, port, error, 1, many);
@@ -130,7 +117,7 @@ fn a_call_that_fails_on_the_way_to_the_resolver_ends_in_503() {
             }
         }
     }
-    let after = at_rest(&site);
+    let after = site.descriptors_at_rest();
     assert_eq!(after, before, "descriptors");
 }
 
@@ -150,7 +137,7 @@ fn a_worker_without_descriptors_refuses_and_recovers() {
     for (cookie, user) in people {
         assert!(is_user(&client.request(get("/").cookie(cookie)), user));
     }
-    let before = at_rest(&site);
+    let before = site.descriptors_at_rest();
 
     let addr = site.nginx.addr("http1");
     let connect = || TcpStream::connect(addr).expect("a place in the backlog");
@@ -203,7 +190,7 @@ fn a_worker_without_descriptors_refuses_and_recovers() {
         assert!(is_user(&response, user), "{response:?}");
     }
     eventually("descriptors as before", || {
-        (at_rest(&site) <= before).then_some(())
+        (site.descriptors_at_rest() <= before).then_some(())
     });
 }
 

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use authgear_integration::{Http1, Request, Response};
+use authgear_integration::{Http1, Random, Request, Response};
 
 use crate::world::{Judged, Sent, World, Wrong};
-use crate::Random;
 
 /// What was counted.
 #[derive(Debug, Default)]
@@ -131,7 +130,7 @@ pub(crate) fn run(world: &World, addr: SocketAddr, seed: u64, left: &AtomicUsize
             return tally;
         };
         let depth = depth.min(before);
-        if random.one_in(150) {
+        if random.once_in(150) {
             leave_early(&world.any(&mut random), addr, &mut random);
             tally.left_early += 1;
         }
@@ -216,10 +215,10 @@ impl Tally {
 fn leave_early(sent: &Sent, addr: SocketAddr, random: &mut Random) {
     let mut connection = Http1::connect(addr);
     let _ = connection.try_send(sent.request.head());
-    if random.one_in(2) {
+    if random.once_in(2) {
         sleep(Duration::from_micros(random.below(2_000) as u64));
     }
-    if random.one_in(2) {
+    if random.once_in(2) {
         connection.reset();
     }
 }

@@ -6,15 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use authgear_integration::{get, post, request, Request, Response};
+use authgear_integration::{get, post, request, signature, Random, Request, Response};
 use authgear_resolver_double::Kind;
-use openssl::hash::MessageDigest;
-use openssl::pkey::PKey;
-use openssl::sign::Signer;
 
 use crate::client::{ask, Tally};
 use crate::world::{kind_of, name_of, Held, Place, World};
-use crate::{Plan, Random, SECRET};
+use crate::{Plan, SECRET};
 
 /// How many there are, each with users of its own.
 pub(crate) const MAKERS: usize = 2;
@@ -104,7 +101,7 @@ impl Maker<'_> {
             r#"{{"id":"1","seq":1,"type":"user.profile.updated","payload":{{"user":{{"id":"{}"}}}}}}"#,
             name_of(n / 2)
         );
-        let signature = signature(body.as_bytes());
+        let signature = signature(SECRET, body.as_bytes());
         let event = post("/hook", body).header("x-authgear-body-signature", &signature);
         self.tell(&event);
         self.world.roles_are_known(n / 2, version);
@@ -127,7 +124,7 @@ impl Maker<'_> {
         self.world.may_end(n, held.generation);
         let cookie = format!("session={}", held.value);
         // While it stays away from restarts, for the double to remember.
-        let (world, random_page) = (self.world, self.random.one_in(2));
+        let (world, random_page) = (self.world, self.random.once_in(2));
         let out = world.with_resolver(|_| self.page(&get("/logout").cookie(&cookie)));
         if out.status != 200 {
             self.tally.complain(format!("no log-out: {out:?}"));
@@ -215,11 +212,4 @@ impl Maker<'_> {
             self.tally.complain(format!("{request:?}: {response:?}"));
         }
     }
-}
-
-fn signature(body: &[u8]) -> String {
-    let key = PKey::hmac(SECRET.as_bytes()).expect("a key");
-    let mut signer = Signer::new(MessageDigest::sha256(), &key).expect("a signer");
-    let mac = signer.sign_oneshot_to_vec(body).expect("a signature");
-    mac.iter().map(|byte| format!("{byte:02x}")).collect()
 }

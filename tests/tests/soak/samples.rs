@@ -1,10 +1,9 @@
 //! What nginx takes of the machine, from time to time.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use authgear_integration::{get, Http1, Nginx};
+use authgear_integration::{descriptors, get, memory_kib, Http1, Nginx, Trend};
 use serde_json::Value;
 
 /// One look.
@@ -43,13 +42,6 @@ pub(crate) const MEASURES: [Measure; 4] = [
     ("zone, KiB used", |sample| sample.zone_kib, 64),
 ];
 
-/// The medians of the second quarter of some samples, and of the last.
-#[derive(Debug)]
-pub(crate) struct Trend {
-    pub(crate) early: u64,
-    pub(crate) late: u64,
-}
-
 impl Samples {
     /// Before a reload, when those told to leave by the last one have gone.
     pub(crate) fn take(&mut self, nginx: &Nginx, addr: SocketAddr, start: Instant, steady: bool) {
@@ -57,8 +49,11 @@ impl Samples {
             return;
         };
         let workers = nginx.worker_pids();
-        let sum = |of: fn(u32) -> Option<u64>| workers.iter().map(|pid| of(*pid)).sum();
-        let (Some(workers_kib), Some(descriptors)) = (sum(pss), sum(descriptors)) else {
+        // Its own memory, and its share of what it has in common with others.
+        let pss = |pid| memory_kib(pid, "Pss");
+        let memory: Option<u64> = workers.iter().map(|pid| pss(*pid)).sum();
+        let open: Option<usize> = workers.iter().map(|pid| descriptors(*pid)).sum();
+        let (Some(workers_kib), Some(open)) = (memory, open) else {
             return;
         };
         self.status = serde_json::from_slice(&response.body).expect("JSON");
@@ -69,7 +64,7 @@ impl Samples {
             steady,
             master_kib: pss(nginx.pid()).unwrap_or_default(),
             workers_kib,
-            descriptors,
+            descriptors: open as u64,
             zone_kib: number(&zone["bytes_used"]) / 1024,
             entries: number(&zone["entries"]["valid"]) + number(&zone["entries"]["invalid"]),
         });
@@ -83,11 +78,7 @@ impl Samples {
     pub(crate) fn trend(&self, steady: bool, of: fn(&Sample) -> u64) -> Option<Trend> {
         let samples = self.all.iter().filter(|sample| sample.steady == steady);
         let values: Vec<u64> = samples.map(of).collect();
-        let quarter = values.len() / 4;
-        (quarter >= 2).then(|| Trend {
-            early: median(&values[quarter..2 * quarter]),
-            late: median(&values[values.len() - quarter..]),
-        })
+        (values.len() >= 8).then(|| Trend::of(&values))
     }
 
     /// Whatever has grown by more than a twentieth and chance.
@@ -104,21 +95,4 @@ impl Samples {
         }
         complaints
     }
-}
-
-fn median(values: &[u64]) -> u64 {
-    let mut values = values.to_vec();
-    values.sort_unstable();
-    values[values.len() / 2]
-}
-
-/// Its own memory, and its share of what it has in common with others.
-fn pss(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("Pss:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
-fn descriptors(pid: u32) -> Option<u64> {
-    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
 }

@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use authgear_integration::{get, Port, Request, Response};
+use authgear_integration::{get, Port, Random, Request, Response};
 use authgear_resolver_double::{jwt, Kind, Resolver, Session, Store, User};
-
-use crate::Random;
 
 /// How long after a reload a connection may end without an answer.
 const RELOAD: Duration = Duration::from_secs(2);
@@ -274,7 +272,7 @@ impl World {
             6..=8 => Place::Members,
             _ => Place::Staff,
         };
-        let n = match random.one_in(10) {
+        let n = match random.once_in(10) {
             true => self.recent[random.below(RECENT)].load(Ordering::Relaxed),
             false => self.pick(random),
         };
@@ -282,7 +280,7 @@ impl World {
             0 | 1 => self.nobody(place, get(place.path())),
             // Nonsense, and someone's value in the wrong place.
             2 => {
-                let nonsense = format!("x{n}.{}", random.next());
+                let nonsense = format!("x{n}.{}", random.next_u64());
                 self.nobody(place, carrying(get(place.path()), kind_of(n), &nonsense))
             }
             3 => {
@@ -309,7 +307,7 @@ impl World {
     /// A request of this session, seldom with a credential that has ended.
     pub(crate) fn of(&self, n: usize, place: Place, random: &mut Random) -> Sent {
         let held = self.held(n);
-        match held.before.as_ref().filter(|_| random.one_in(8)) {
+        match held.before.as_ref().filter(|_| random.once_in(8)) {
             Some(before) => {
                 let (value, generation) = (before.clone(), held.generation - 1);
                 self.with(n, place, &value, generation, None, random)
@@ -337,12 +335,12 @@ impl World {
         if matches!(kind, Kind::Bearer | Kind::AppAccessToken) {
             let now = unix_time();
             // Seldom one that is over.
-            let back = if random.one_in(25) { 2 } else { 0 };
+            let back = if random.once_in(25) { 2 } else { 0 };
             let end = (now / TOKEN_SECONDS + 1 - back) * TOKEN_SECONDS + TOKEN_SECONDS / 2;
             expires = Some((end, now));
             request = carrying(request, kind, &jwt(value, Some(end)));
         } else {
-            if random.one_in(40) {
+            if random.once_in(40) {
                 // Authgear falls through to what works.
                 request = request.bearer("nobody-knows-it");
             }
