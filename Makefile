@@ -123,16 +123,12 @@ test-between: deps
 # A version whose source cannot be had here is named at the end, and is no failure.
 test-all: deps
 	@$(MAKE) --no-print-directory test-unit
-	@skipped=; \
-	for version in $(VERSIONS); do \
-		if scripts/fetch.sh nginx $$version build/downloads >/dev/null; then \
-			echo "== nginx $$version"; \
-			$(MAKE) --no-print-directory test-nginx NGINX_VERSION=$$version || exit 1; \
-		else \
-			skipped="$$skipped $$version"; \
-		fi; \
+	@mkdir -p build; versions=$$(scripts/available.sh 2>build/unavailable) || { cat build/unavailable >&2; exit 1; }; \
+	for version in $$versions; do \
+		echo "== nginx $$version"; \
+		$(MAKE) --no-print-directory test-nginx NGINX_VERSION=$$version || exit 1; \
 	done; \
-	[ -z "$$skipped" ] || echo "not tested, for want of their source:$$skipped"
+	cat build/unavailable
 
 test-debian:
 	@for suite in $(DEBIAN); do scripts/test-debian-nginx.sh $$suite $(TESTS) || exit 1; done
@@ -158,25 +154,27 @@ dist:
 test-dist:
 	packaging/test.sh
 
+NODEBUG := $(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug
+
 # On an nginx without --with-debug; QUICK=1 takes minutes, BENCH= holds more of bench.py's options.
 bench:
 	@$(MAKE) --no-print-directory nginx module DEBUG=0
 	$(RUN_CARGO) build --release -p authgear-resolver-double
-	python3 -B bench/bench.py --nginx $(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/sbin/nginx \
-		--module $(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/ngx_http_authgear_module.so \
-		--doubles $${CARGO_TARGET_DIR:-target}/release $(if $(QUICK),--quick) $(BENCH)
+	python3 -B bench/bench.py --nginx $(NODEBUG)/sbin/nginx \
+		--module $(NODEBUG)/ngx_http_authgear_module.so \
+		--doubles $(TARGET)/release $(if $(QUICK),--quick) $(BENCH)
 
 # Workers killed at each write inside the cache's critical section, by a module that can be told where to die.
 test-crash: nginx
 	NGINX_SOURCE_DIR=$(SOURCE) $(RUN_CARGO) build -p nginx-authgear --features kill-points
-	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(dir $(DOUBLE))libngx_http_authgear_module.so \
+	AUTHGEAR_NGINX=$(NGINX) AUTHGEAR_MODULE=$(TARGET)/debug/libngx_http_authgear_module.so \
 		$(RUN_CARGO) test -p authgear-integration --test cache_crash -- --ignored
 
 # Everything that happens in production at once, REQUESTS long, each answer judged; REPORT says where the report goes.
 soak:
 	@$(MAKE) --no-print-directory nginx module DEBUG=0
-	AUTHGEAR_NGINX=$(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/sbin/nginx \
-		AUTHGEAR_MODULE=$(CURDIR)/build/nginx-$(NGINX_VERSION)-nodebug/ngx_http_authgear_module.so \
+	AUTHGEAR_NGINX=$(NODEBUG)/sbin/nginx \
+		AUTHGEAR_MODULE=$(NODEBUG)/ngx_http_authgear_module.so \
 		AUTHGEAR_SOAK_REQUESTS=$(REQUESTS) AUTHGEAR_SOAK_REPORT=$(abspath $(or $(REPORT),build/soak.md)) \
 		$(RUN_CARGO) test --release -p authgear-integration --test soak -- --ignored --nocapture the_soak
 
