@@ -187,13 +187,6 @@ impl<'a> Credentials<'a> {
         self.cookies[kind as usize].map(CookieValue::unquoted)
     }
 
-    /// The length of the rebuilt `Cookie` header's value; 0 if none is to be sent.
-    pub fn cookie_header_len(&self, names: &'a CookieNames) -> usize {
-        let mut len = 0;
-        self.write_cookie_header(names, &mut |piece| len += piece.len());
-        len
-    }
-
     /// The rebuilt `Cookie` header's value, given to `out` piece by piece.
     ///
     /// It carries Authgear's cookies only, each once, and Go reads the same values from it again.

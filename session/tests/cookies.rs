@@ -193,7 +193,6 @@ fn values<'a>(credentials: &Credentials<'a>) -> [Option<&'a [u8]>; 3] {
 fn rebuild(names: &CookieNames, credentials: &Credentials) -> Vec<u8> {
     let mut header = Vec::new();
     credentials.write_cookie_header(names, &mut |piece| header.extend_from_slice(piece));
-    assert_eq!(header.len(), credentials.cookie_header_len(names));
     header
 }
 
