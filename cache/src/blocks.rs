@@ -63,14 +63,13 @@ impl Memory<'_> {
         len: usize,
         value: &mut Vec<u8>,
     ) -> Sound<()> {
-        let blocks = value_blocks(len) as usize;
         value.clear();
-        value.reserve_exact(blocks * PAYLOAD_BYTES);
+        value.resize(value_blocks(len) as usize * PAYLOAD_BYTES, 0);
         let mut next = self.next(on, role)?;
-        for _ in 0..blocks {
+        for payload in value.chunks_exact_mut(PAYLOAD_BYTES) {
             let block = next.ok_or(Corrupt)?;
             next = self.next(block, Role::ValueOf(on))?;
-            value.extend_from_slice(&self.payload(block));
+            self.read_payload(block, payload);
         }
         value.truncate(len);
         match next {

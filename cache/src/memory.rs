@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 
-use crate::layout::{header, Half, Layout, BLOCK_WORDS, HEAD, PAYLOAD_BYTES};
+use crate::layout::{header, Half, Layout, BLOCK_WORDS, HEAD};
 use crate::types::Token;
 
 /// The region contradicts itself. Whoever meets this empties the zone.
@@ -137,15 +137,13 @@ impl<'m> Memory<'m> {
             .expect("blocks end where the region does")
     }
 
-    /// The words of a block after the first, as bytes.
+    /// Copies the words of a block after the first, as bytes.
     #[inline]
-    pub(crate) fn payload(&self, block: Block) -> [u8; PAYLOAD_BYTES] {
+    pub(crate) fn read_payload(&self, block: Block, payload: &mut [u8]) {
         let words = &self.words(block)[HEAD + 1..];
-        let mut payload = [0; PAYLOAD_BYTES];
         for (bytes, word) in payload.chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
         }
-        payload
     }
 
     /// The block of a stored number; zero is none.

@@ -59,10 +59,8 @@ impl Key {
     pub fn new(digest: [u8; 32]) -> Self {
         let mut words = [0; 4];
         for (word, bytes) in words.iter_mut().zip(digest.chunks_exact(8)) {
-            *word = bytes
-                .iter()
-                .rev()
-                .fold(0, |word, &byte| word << 8 | u64::from(byte));
+            let bytes = bytes.try_into().expect("chunks of eight");
+            *word = u64::from_le_bytes(bytes);
         }
         Key(words)
     }
