@@ -54,6 +54,11 @@ impl Entry {
         self.age(now).filter(|&age| age < time)
     }
 
+    /// Whether an answer of this age is to be refreshed.
+    pub(crate) fn is_due(&self, policy: &Policy, age: Duration) -> bool {
+        self.validity == Validity::Valid && policy.refresh.is_some_and(|from| age >= from)
+    }
+
     /// The age, if the answer may stand in while the resolver fails.
     pub(crate) fn stale(&self, policy: &Policy, now: Time) -> Option<Duration> {
         let more = policy.use_stale?;

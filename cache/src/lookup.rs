@@ -81,6 +81,23 @@ impl Locked<'_> {
         .unwrap_or_else(|| Lookup::Resolve(self.lost_flight(key), Absence::Missing))
     }
 
+    /// An answer that is good for now, and for which nothing else is to be done: a
+    /// [`lookup`](Locked::lookup) that changes nothing but what was used last. `None` says nothing.
+    pub fn fresh(&mut self, key: &Key, policy: &Policy, value: &mut Vec<u8>) -> Option<Found> {
+        self.attempt(|memory, now| {
+            let Some(entry) = memory.find_entry(key)? else {
+                return Ok(None);
+            };
+            match entry.fresh(policy, now) {
+                Some(age) if !entry.is_due(policy, age) => {
+                    memory.found(&entry, age, now, value).map(Some)
+                }
+                _ => Ok(None),
+            }
+        })
+        .flatten()
+    }
+
     /// What became of the flight that the ticket is for. A usable value replaces what is in `value`.
     pub fn poll(
         &mut self,
@@ -154,7 +171,7 @@ impl Asking<'_, '_> {
         if let Some(entry) = &entry {
             if let Some(age) = entry.fresh(self.policy, self.now) {
                 let found = self.memory.found(entry, age, self.now, value)?;
-                return Ok(match self.refresh(&found)? {
+                return Ok(match self.refresh(entry, age)? {
                     Some(flight) => Lookup::Refresh(found, flight),
                     None => Lookup::Hit(found),
                 });
@@ -212,9 +229,8 @@ impl Asking<'_, '_> {
     }
 
     /// A flight to refresh the answer, if it is due, none is on its way and none failed just now.
-    fn refresh(&mut self, found: &Found) -> Sound<Option<Flight>> {
-        let due = self.policy.refresh.is_some_and(|age| found.age >= age);
-        if !due || found.validity == Validity::Invalid {
+    fn refresh(&mut self, entry: &Entry, age: Duration) -> Sound<Option<Flight>> {
+        if !entry.is_due(self.policy, age) {
             return Ok(None);
         }
         let record = self.memory.find_flight(self.key)?;

@@ -116,7 +116,8 @@ impl Play<'_> {
         };
         let mut used = None;
         match step % 16 {
-            2..=4 => match zone.lookup(&key_of(key), &policy, &asker, &mut value) {
+            2 => used = zone.fresh(&key_of(key), &policy, &mut value).map(|_| key),
+            3..=4 => match zone.lookup(&key_of(key), &policy, &asker, &mut value) {
                 Lookup::Hit(_) | Lookup::Stale(_) => used = Some(key),
                 Lookup::Refresh(_, flight) => {
                     used = Some(key);

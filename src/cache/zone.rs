@@ -117,6 +117,11 @@ impl Zone {
         self.step(|zone| zone.lookup(key, policy, &asker, value))
     }
 
+    /// Looks up what is good for now.
+    pub fn fresh(&self, key: &Key, policy: &Policy, value: &mut Vec<u8>) -> Option<Found> {
+        self.step(|zone| zone.fresh(key, policy, value)).flatten()
+    }
+
     /// Asks what became of a flight.
     pub fn poll(&self, ticket: &Ticket, policy: &Policy, value: &mut Vec<u8>) -> Option<Poll> {
         let asker = Asker {

@@ -87,6 +87,7 @@ impl<'r> Driver<'r> {
         match *op {
             Op::Lookup(n, owner, index) => self.lookup(n, owner, &policy(index)),
             Op::Poll(ticket, owner, index) => self.poll(ticket, owner, &policy(index)),
+            Op::Fresh(n, index) => self.fresh(n, &policy(index)),
             Op::Stale(n, index) => self.stale(n, &policy(index)),
             Op::Begin(n, owner) => {
                 let flight = enter(&self.zone, self.now).begin(&key(n));
@@ -200,6 +201,12 @@ impl<'r> Driver<'r> {
         if seen != ExpectPoll::Pending {
             self.tickets.swap_remove(index);
         }
+    }
+
+    fn fresh(&mut self, n: u64, policy: &Policy) {
+        let expect = self.model.fresh(n, policy, self.now);
+        let got = enter(&self.zone, self.now).fresh(&key(n), policy, &mut self.value);
+        assert_eq!(got.map(|found| (found, self.value.clone())), expect);
     }
 
     fn stale(&mut self, n: u64, policy: &Policy) {

@@ -196,6 +196,13 @@ impl Model {
         }
     }
 
+    pub(super) fn fresh(&self, n: u64, policy: &Policy, now: u64) -> Option<(Found, Vec<u8>)> {
+        let entry = self.entries.get(&n)?;
+        let age = entry.fresh(policy, now)?;
+        let due = policy.refresh.is_some_and(|refresh| age >= refresh);
+        (!due || entry.validity == Validity::Invalid).then(|| entry.found(age))
+    }
+
     pub(super) fn stale(&self, n: u64, policy: &Policy, now: u64) -> Option<(Found, Vec<u8>)> {
         let entry = self.entries.get(&n)?;
         let fresh = entry

@@ -7,6 +7,7 @@ use crate::{Lock, Policy};
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     Lookup(u64, usize, usize),
+    Fresh(u64, usize),
     Poll(usize, usize, usize),
     Stale(u64, usize),
     Begin(u64, usize),

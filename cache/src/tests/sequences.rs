@@ -32,6 +32,7 @@ fn step(keys: u64, lengths: std::ops::Range<usize>) -> impl Strategy<Value = Op>
     prop_oneof![
         30 => (0..keys, owner.clone(), policy.clone()).prop_map(|(n, o, p)| Op::Lookup(n, o, p)),
         14 => (any.clone(), owner.clone(), policy.clone()).prop_map(|(t, o, p)| Op::Poll(t, o, p)),
+        15 => (0..keys, policy.clone()).prop_map(|(n, p)| Op::Fresh(n, p)),
         3 => (0..keys, policy).prop_map(|(n, p)| Op::Stale(n, p)),
         3 => (0..keys, owner.clone()).prop_map(|(n, o)| Op::Begin(n, o)),
         20 => (any.clone(), said(lengths)).prop_map(|(f, said)| Op::Settle(f, said)),
