@@ -107,9 +107,10 @@ const SPELLED: [&str; 9] = [
 /// An ordinary header is told apart by its first byte, another `x-` header by its third.
 #[inline]
 pub fn is_identity_header(name: &[u8]) -> bool {
-    strip_folded(name, b"x-authgear-").is_some_and(|rest| {
-        strip_folded(rest, b"session-").is_some() || strip_folded(rest, b"user-").is_some()
-    })
+    matches!(name, [b'x' | b'X', ..])
+        && strip_folded(name, b"x-authgear-").is_some_and(|rest| {
+            strip_folded(rest, b"session-").is_some() || strip_folded(rest, b"user-").is_some()
+        })
 }
 
 fn strip_folded<'a>(name: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {

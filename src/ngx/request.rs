@@ -22,13 +22,24 @@ pub struct Request<'r> {
     lives: PhantomData<&'r mut ngx_http_request_t>,
 }
 
-/// A request header as received.
+/// A header, with strings that live as long as its request.
 #[derive(Clone, Copy)]
-pub struct Header<'r> {
-    /// The name as the client spelt it.
-    pub name: &'r [u8],
-    /// The value without surrounding white space.
-    pub value: &'r [u8],
+pub struct Header<'r>(&'r ngx_table_elt_t);
+
+impl<'r> Header<'r> {
+    /// The name as it was spelt.
+    #[inline]
+    pub fn name(self) -> &'r [u8] {
+        // SAFETY: the strings of a request's headers live as long as it does.
+        unsafe { bytes(self.0.key) }
+    }
+
+    /// The value, of a request header without surrounding white space.
+    #[inline]
+    pub fn value(self) -> &'r [u8] {
+        // SAFETY: as above.
+        unsafe { bytes(self.0.value) }
+    }
 }
 
 /// A request header that was taken away.
@@ -216,19 +227,19 @@ impl<'r> Request<'r> {
     /// The first request header of this name, ASCII case folded.
     pub fn header_in(self, name: &str) -> Option<&'r [u8]> {
         self.headers_in()
-            .find(|h| h.name.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|h| h.value)
+            .find(|h| h.name().eq_ignore_ascii_case(name.as_bytes()))
+            .map(Header::value)
     }
 
     /// All request headers of this name joined by commas, as a list field may be.
     pub fn joined_header_in(self, name: &str) -> Result<Option<&'r [u8]>, NoMemory> {
         let mut pieces: Vec<&[u8]> = Vec::new();
         for header in self.headers_in() {
-            if header.name.eq_ignore_ascii_case(name.as_bytes()) {
+            if header.name().eq_ignore_ascii_case(name.as_bytes()) {
                 if !pieces.is_empty() {
                     pieces.push(b", ");
                 }
-                pieces.push(header.value);
+                pieces.push(header.value());
             }
         }
         Ok(match pieces[..] {
@@ -247,7 +258,7 @@ impl<'r> Request<'r> {
         unwanted: impl Fn(&[u8]) -> bool,
     ) -> Result<Vec<HeaderIn>, NoMemory> {
         let mut taken = Vec::new();
-        if !self.headers_in().any(|h| unwanted(h.name)) {
+        if !self.headers_in().any(|h| unwanted(h.name())) {
             return Ok(taken);
         }
         // SAFETY: the list is initialised, and the new one has the same element type. `last` is
@@ -304,18 +315,11 @@ impl<'r> Request<'r> {
 
     /// The response headers so far, in order, each with its identity.
     pub fn headers_out(self) -> impl Iterator<Item = (HeaderOut, Header<'r>)> {
-        // SAFETY: the list is initialised before any phase runs; names and values live as long as
-        // the request. Removed headers have hash 0.
+        // SAFETY: the list is initialised before any phase runs. Removed headers have hash 0.
         unsafe {
             ListIter::new(&raw mut (*self.as_ptr()).headers_out.headers)
                 .filter(|element| element.hash != 0)
-                .map(|element| {
-                    let header = Header {
-                        name: bytes(element.key),
-                        value: bytes(element.value),
-                    };
-                    (HeaderOut(NonNull::from(element)), header)
-                })
+                .map(|element| (HeaderOut(NonNull::from(element)), Header(element)))
         }
     }
 
@@ -388,10 +392,18 @@ unsafe fn push(
     list: *mut ngx_list_t,
     element: ngx_table_elt_t,
 ) -> Result<NonNull<ngx_table_elt_t>, NoMemory> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; the last part has room for `nalloc` elements.
     unsafe {
-        let place = NonNull::new(ngx_list_push(list).cast::<ngx_table_elt_t>());
-        let place = place.ok_or(NoMemory)?;
+        let last = (*list).last;
+        // As ngx_list_push() does.
+        let place = if (*last).nelts < (*list).nalloc {
+            let place = (*last).elts.cast::<ngx_table_elt_t>().add((*last).nelts);
+            (*last).nelts += 1;
+            place
+        } else {
+            ngx_list_push(list).cast()
+        };
+        let place = NonNull::new(place).ok_or(NoMemory)?;
         place.write(element);
         Ok(place)
     }
@@ -405,15 +417,9 @@ pub struct HeadersIn<'r> {
 impl<'r> Iterator for HeadersIn<'r> {
     type Item = Header<'r>;
 
+    #[inline]
     fn next(&mut self) -> Option<Header<'r>> {
-        let element = self.list.next()?;
-        // SAFETY: names and values live in the request's buffers as long as the request.
-        unsafe {
-            Some(Header {
-                name: bytes(element.key),
-                value: bytes(element.value),
-            })
-        }
+        self.list.next().map(Header)
     }
 }
 

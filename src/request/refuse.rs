@@ -39,7 +39,7 @@ pub fn decide(
 fn with_client_facts(r: Request<'_>, facts: RequestFacts) -> Result<RequestFacts, NoMemory> {
     let bearer = has_bearer(r);
     let any_sec_fetch = r.headers_in().any(|h| {
-        h.name
+        h.name()
             .get(..10)
             .is_some_and(|start| start.eq_ignore_ascii_case(b"sec-fetch-"))
     });
@@ -144,7 +144,7 @@ fn forbid_storing(r: Request<'_>) -> Result<(), NoMemory> {
 
 fn has_header_out(r: Request<'_>, name: &[u8], value: &[u8]) -> bool {
     r.headers_out()
-        .any(|(_, header)| header.name.eq_ignore_ascii_case(name) && header.value == value)
+        .any(|(_, header)| header.name().eq_ignore_ascii_case(name) && header.value() == value)
 }
 
 fn note(r: Request<'_>, status: u16, reason: Reason) {

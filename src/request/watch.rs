@@ -18,13 +18,13 @@ pub fn watch(r: Request<'_>) {
         return;
     };
     let mut cookies = r.headers_out().filter(|(_, header)| {
-        header.name.eq_ignore_ascii_case(b"set-cookie")
-            && names.is_authgear_cookie(cookie_name(header.value))
+        header.name().eq_ignore_ascii_case(b"set-cookie")
+            && names.is_authgear_cookie(cookie_name(header.value()))
     });
     if !cookies.any(|(cookie, _)| !is_relayed(r, cookie)) {
         return;
     }
-    let headers = r.main().headers_in().map(|h| (h.name, h.value));
+    let headers = r.main().headers_in().map(|h| (h.name(), h.value()));
     let credentials = Credentials::read(names, headers);
     if credentials.is_empty() {
         return;

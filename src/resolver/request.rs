@@ -57,7 +57,7 @@ pub fn credentials<'r>(
     resolver: &Resolver,
     changes: &Changes<'r>,
 ) -> Credentials<'r> {
-    let headers = r.headers_in().map(|h| (h.name, h.value));
+    let headers = r.headers_in().map(|h| (h.name(), h.value()));
     if changes.headers.is_empty() {
         return Credentials::read(&resolver.cookie_names, headers);
     }
@@ -75,9 +75,14 @@ pub fn credentials<'r>(
 
 /// Whether this is a CORS preflight, which carries no credentials by design (Fetch, section 3.2).
 pub fn is_preflight(r: Request<'_>) -> bool {
-    r.method() == NGX_HTTP_OPTIONS
+    may_be_preflight(r)
         && r.header_in("Origin").is_some()
         && r.header_in("Access-Control-Request-Method").is_some()
+}
+
+/// Whether the method is that of a CORS preflight.
+pub fn may_be_preflight(r: Request<'_>) -> bool {
+    r.method() == NGX_HTTP_OPTIONS
 }
 
 /// Whether the client has sent a bearer token, whatever the location makes of it.
@@ -101,15 +106,15 @@ impl<'r> Passed<'r> {
     fn find(r: Request<'r>) -> Passed<'r> {
         let mut passed = Passed::default();
         for header in r.headers_in() {
-            let is = |name: &str| header.name.eq_ignore_ascii_case(name.as_bytes());
+            let is = |name: &str| header.name().eq_ignore_ascii_case(name.as_bytes());
             if is("User-Agent") {
-                passed.user_agent.get_or_insert(header.value);
+                passed.user_agent.get_or_insert(header.value());
             } else if is("X-Forwarded-For") {
-                passed.forwarded_for.push(header.value);
+                passed.forwarded_for.push(header.value());
             } else if is("traceparent") {
-                passed.trace_parent.push(header.value);
+                passed.trace_parent.push(header.value());
             } else if is("tracestate") {
-                passed.trace_state.push(header.value);
+                passed.trace_state.push(header.value());
             }
         }
         passed
