@@ -103,6 +103,30 @@ impl CookieNames {
     }
 }
 
+/// A header that carries credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CredentialHeader {
+    /// `Cookie`
+    Cookie = 1,
+    /// `Authorization`
+    Authorization,
+}
+
+impl CredentialHeader {
+    /// The one of this name, whatever its case.
+    #[inline(always)]
+    pub fn of(name: &[u8]) -> Option<CredentialHeader> {
+        // Of letters only: each is told by all its bits but the one for its case.
+        let is = |expected: &[u8]| name.iter().zip(expected).all(|(a, b)| a | 0x20 == *b);
+        match name.len() {
+            6 if is(b"cookie") => Some(CredentialHeader::Cookie),
+            13 if is(b"authorization") => Some(CredentialHeader::Authorization),
+            _ => None,
+        }
+    }
+}
+
 /// The most parts that all `Cookie` lines may have together before Go reads none of them (its
 /// default since 1.25.2 and 1.24.8).
 const MAX_COOKIES: usize = 3000;
@@ -125,10 +149,14 @@ impl<'a> Credentials<'a> {
         let mut credentials = Credentials::default();
         let mut cookies_seen = 0;
         for (name, value) in headers {
-            if name.eq_ignore_ascii_case(b"cookie") {
-                cookies_seen += credentials.read_cookies(names, value);
-            } else if name.eq_ignore_ascii_case(b"authorization") {
-                credentials.authorization.get_or_insert(value);
+            match CredentialHeader::of(name) {
+                Some(CredentialHeader::Cookie) => {
+                    cookies_seen += credentials.read_cookies(names, value);
+                }
+                Some(CredentialHeader::Authorization) => {
+                    credentials.authorization.get_or_insert(value);
+                }
+                None => {}
             }
         }
         if cookies_seen > MAX_COOKIES {

@@ -17,7 +17,7 @@ impl Key {
     }
 
     /// The key of this digest.
-    pub fn from_bytes(bytes: [u8; 32]) -> Key {
+    pub const fn from_bytes(bytes: [u8; 32]) -> Key {
         Key(bytes)
     }
 }

@@ -7,6 +7,7 @@
 //! - [`answer`]: the resolver's headers to a [`Session`](answer::Session), or why not
 //! - [`response`]: the HTTP response that carries them
 //! - [`key`]: what a cached answer belongs to
+//! - [`memo`]: keys that were made before
 //! - [`jwt`]: when a bearer token that is a JWT expires
 //! - [`require`]: what a location demands of a session, and the verdict on a request
 //! - [`accept`]: which form a client prefers
@@ -25,6 +26,7 @@ pub mod event;
 pub mod identity;
 pub mod jwt;
 pub mod key;
+pub mod memo;
 pub mod purge;
 pub mod refusal;
 pub mod require;

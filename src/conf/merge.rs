@@ -108,7 +108,9 @@ impl LocationConf {
         }
 
         let set_headers = self.set_headers.clone().unwrap_or_default();
+        main.resolvers = main.resolvers.checked_add(1).ok_or("too many resolvers")?;
         let mut shared = Rc::new(Resolver {
+            number: main.resolvers,
             group: private_group::<Asking>(target.host()),
             key_prefix: constant_key_prefix(&target, tls.as_ref(), &set_headers),
             target,

@@ -11,11 +11,13 @@ pub mod table;
 mod target;
 mod tls;
 
+use core::cell::RefCell;
 use core::ptr::NonNull;
 use std::rc::Rc;
 
 use authgear_session::credentials::CookieNames;
 use authgear_session::key::KeyPrefix;
+use authgear_session::memo::Memo;
 use nginx_sys::{ngx_http_upstream_conf_t, ngx_http_upstream_srv_conf_t};
 
 use crate::cache::Zone;
@@ -55,6 +57,10 @@ pub struct MainConf {
     pub zones: Vec<Rc<Zone>>,
     /// TLS settings, each shared by all locations that say the same.
     tls: Vec<Rc<Tls>>,
+    /// How many resolvers there are.
+    resolvers: u32,
+    /// Keys of credentials that this worker has seen.
+    pub memo: RefCell<Memo>,
     /// Names of resolvers that were looked up at run time.
     names: Names,
 }
@@ -118,6 +124,8 @@ pub enum KeepAlive {
 
 /// All that a location needs to resolve a request: the merged directives.
 pub struct Resolver {
+    /// Its own among those of an `http {}`.
+    pub number: u32,
     /// Where to ask.
     pub target: Rc<Target>,
     /// Where its servers are found.

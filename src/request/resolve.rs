@@ -4,8 +4,9 @@ use core::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use authgear_cache::{Absence, Found, Lookup, Policy};
+use authgear_cache::{Absence, Found, Key, Lookup, Policy};
 use authgear_session::answer::Answer;
+use authgear_session::key;
 
 use super::context::{CacheStatus, CallFacts, Context, Outcome, Pending, Progress, Resolved};
 use crate::cache::{decode, wait, Hold, Waited, Waiter};
@@ -13,7 +14,7 @@ use crate::conf::{Cache, LocationConf, MainConf, OnError, Resolver};
 use crate::ngx::pool::NoMemory;
 use crate::ngx::request::{HeaderName, Request};
 use crate::ngx::time;
-use crate::resolver::{is_preflight, Failure, Inquiry, Question, Waiting};
+use crate::resolver::{self, is_preflight, Failure, Inquiry, Question, Waiting};
 
 static SET_COOKIE: HeaderName = HeaderName::spelled("Set-Cookie", "set-cookie");
 
@@ -28,6 +29,9 @@ pub enum Step {
 
 /// How old a cached answer may be on which a client is refused.
 pub const FRESH_ENOUGH: Duration = Duration::from_secs(1);
+
+/// Octets of a cached session that is not unusual.
+const USUAL_VALUE: usize = 256;
 
 /// One request being resolved by its location's resolver.
 pub struct Resolving<'r, 'c> {
@@ -61,6 +65,14 @@ impl<'r> Resolving<'r, '_> {
     fn begin(&mut self, at_most: Option<Duration>) -> Result<Step, NoMemory> {
         let (r, resolver) = (self.r, self.resolver);
         let cache = LocationConf::of(r).cache();
+        let mut fingerprint = None;
+        if let (Some(cache), None) = (cache, at_most) {
+            fingerprint = resolver::fingerprint(r, resolver);
+            let key = fingerprint.and_then(|seen| MainConf::of(r).memo.borrow().get(seen));
+            if key.is_some_and(|key| self.use_fresh(&key, cache)) {
+                return Ok(Step::Settled);
+            }
+        }
         let inquiry = match is_preflight(r) {
             true => Ok(None),
             false => Inquiry::prepare(r, resolver),
@@ -81,19 +93,42 @@ impl<'r> Resolving<'r, '_> {
         };
         let question = inquiry.question();
         match cache {
-            Some(cache) => self.look_up(inquiry, question, cache, at_most),
+            Some(cache) => {
+                let key = inquiry.key();
+                if let Some(seen) = fingerprint {
+                    MainConf::of(r).memo.borrow_mut().insert(seen, key);
+                }
+                self.look_up(inquiry, question, Key::new(*key.as_bytes()), cache, at_most)
+            }
             None => self.ask(&inquiry, Pending::uncached(question), None),
         }
+    }
+
+    /// The usual case: a worker that has seen these credentials before, and a cached answer that is
+    /// good.
+    fn use_fresh(&mut self, key: &key::Key, cache: &Cache) -> bool {
+        if cache.is_bypassed(self.r) {
+            return false;
+        }
+        let mut value = Vec::with_capacity(USUAL_VALUE);
+        let key = Key::new(*key.as_bytes());
+        let found = cache.zone.fresh(&key, &cache.policy, &mut value);
+        let question = Question::as_configured(self.resolver);
+        found.is_some_and(|found| {
+            self.use_found(question, &found, value, CacheStatus::Hit)
+                .is_ok()
+        })
     }
 
     fn look_up(
         &mut self,
         inquiry: Inquiry<'r>,
         question: Question,
+        key: Key,
         cache: &'r Cache,
         at_most: Option<Duration>,
     ) -> Result<Step, NoMemory> {
-        let (zone, key) = (&cache.zone, inquiry.key());
+        let zone = &cache.zone;
         let facts = || inquiry.credential_facts();
         let pending = |question, status| Pending {
             question,

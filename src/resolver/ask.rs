@@ -2,10 +2,9 @@
 
 use std::rc::Rc;
 
-use authgear_cache::Key;
 use authgear_session::credentials::{CookieKind, Credentials};
 use authgear_session::jwt::jwt_expiry;
-use authgear_session::key::session_tag;
+use authgear_session::key::{session_tag, Key};
 
 use super::call::{self, Failure, Waiting};
 use super::question::{key, Question};
@@ -54,7 +53,7 @@ impl<'r> Inquiry<'r> {
 
     /// The cache's key of its answer.
     pub fn key(&self) -> Key {
-        Key::new(*key(self.resolver, self.place, &self.credentials, &self.changes).as_bytes())
+        key(self.resolver, self.place, &self.credentials, &self.changes)
     }
 
     /// What the cache must know of the credentials.

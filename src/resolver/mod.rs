@@ -7,5 +7,5 @@ mod request;
 
 pub use ask::Inquiry;
 pub use call::{Asking, Failure, Waiting};
-pub use question::{key_prefix, Question};
+pub use question::{fingerprint, key_prefix, Question};
 pub use request::{has_bearer, is_preflight};

@@ -3,11 +3,12 @@
 
 use std::rc::Rc;
 
-use authgear_session::credentials::Credentials;
+use authgear_session::credentials::{CredentialHeader, Credentials};
 use authgear_session::key::{Hosts, Key, KeyPrefix};
+use authgear_session::memo::Fingerprint;
 
-use super::request::{credentials, Changes};
-use crate::conf::{Merged, Place, Resolver};
+use super::request::{credentials, may_be_preflight, Changes};
+use crate::conf::{MainConf, Merged, Place, Resolver};
 use crate::ngx::request::Request;
 
 /// A question that was put to a resolver, or needed not be.
@@ -31,6 +32,14 @@ impl Question {
         Question {
             resolver: resolver.clone(),
             asked: Asked::Nothing,
+        }
+    }
+
+    /// The question of a request of which configuration and client say all.
+    pub fn as_configured(resolver: &Rc<Resolver>) -> Question {
+        Question {
+            resolver: resolver.clone(),
+            asked: Asked::AsConfigured,
         }
     }
 
@@ -81,6 +90,21 @@ pub fn key<'r>(
         original: changes.get("X-Original-Host"),
     };
     key_prefix(place, resolver.tls.as_ref(), hosts).key(credentials)
+}
+
+/// The fingerprint of a request whose key is decided by its location's resolver and the credentials
+/// as received, and by nothing else.
+pub fn fingerprint(r: Request<'_>, resolver: &Rc<Resolver>) -> Option<Fingerprint> {
+    let by_credentials = resolver.key_prefix.is_some() && resolver.set_headers.is_empty();
+    if !by_credentials || may_be_preflight(r) {
+        return None;
+    }
+    let headers = r.headers_in();
+    let headers = headers.filter_map(|h| Some((CredentialHeader::of(h.name())?, h.value())));
+    MainConf::of(r)
+        .memo
+        .borrow()
+        .fingerprint(resolver.number, headers)
 }
 
 /// The part of a key that says whom was asked, for which project.

@@ -4,8 +4,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use authgear_integration::{
-    get, people, Http1, Request, Response, Scripted, Site, SiteBuilder, ALICE, ALICE_IDENTITY, BOB,
-    BOB_IDENTITY, CAROL, GONE, INVALID_IDENTITY,
+    get, people, request, Http1, Request, Response, Scripted, Site, SiteBuilder, ALICE,
+    ALICE_IDENTITY, BOB, BOB_IDENTITY, CAROL, GONE, INVALID_IDENTITY,
 };
 use authgear_resolver_double::{jwt, Fault, Resolver, Session, Store, User};
 
@@ -316,6 +316,54 @@ fn two_resolvers_in_one_zone_are_never_mixed() {
     // `/var` and the plain URLs ask the same, by the same name.
     assert_eq!(site.resolver.request_count(), 4);
     assert_eq!(other.request_count(), 2);
+}
+
+/// The client's own headers are the same all the time, and say nothing.
+#[test]
+fn credentials_that_the_configuration_sets_are_never_mixed() {
+    let site = builder()
+        .server(
+            "location /bearer { authgear_set_header Authorization \"Bearer $arg_as\"; proxy_pass http://%app%; }
+             location /cookie { authgear_set_header Cookie $arg_as; proxy_pass http://%app%; }
+             location /sent { proxy_pass http://%app%; }",
+        )
+        .store(one_user("of-token").user(User::new("of-cookie")).session(Session::cookie("other.secret", "of-cookie")))
+        .start();
+    for round in 0..3 {
+        for (path, expected) in [
+            ("/bearer?as=same.secret", "of-token"),
+            ("/bearer?as=", "of-cookie"),
+            ("/cookie?as=session=same.secret", "of-token"),
+            ("/cookie?as=session=other.secret", "of-cookie"),
+            ("/sent", "of-cookie"),
+        ] {
+            let response = site.send(get(path).cookie("session=other.secret"));
+            assert_eq!(user(&response), expected, "{path}");
+            assert_eq!(response.seen().get("x-authgear-user-id"), Some(expected));
+            if round > 0 {
+                assert_eq!(cache(&response), "HIT", "{path}");
+            }
+        }
+    }
+}
+
+/// It carries none by design, whatever a client that is no browser puts into it.
+#[test]
+fn a_preflight_gets_no_identity_from_the_cache() {
+    let site = caching("");
+    for _ in 0..2 {
+        assert_eq!(user(&site.send(alice())), "alice");
+    }
+    let options = || request("OPTIONS", "/").cookie(ALICE);
+    let preflight = options()
+        .header("Origin", "https://app.example")
+        .header("Access-Control-Request-Method", "GET");
+    let response = site.send(preflight);
+    assert_eq!((cache(&response), outcome(&response)), ("NONE", "none"));
+    assert_eq!(response.seen().identity(), []);
+    // Without those headers it is like any other request.
+    let response = site.send(options());
+    assert_eq!((cache(&response), outcome(&response)), ("HIT", "valid"));
 }
 
 #[test]
