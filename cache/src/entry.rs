@@ -56,15 +56,15 @@ impl Entry {
 
     /// Whether an answer of this age is to be refreshed.
     pub(crate) fn is_due(&self, policy: &Policy, age: Duration) -> bool {
-        self.validity == Validity::Valid && policy.refresh.is_some_and(|from| age >= from)
+        self.validity == Validity::Valid && age >= policy.refresh
     }
 
     /// The age, if the answer may stand in while the resolver fails.
     pub(crate) fn stale(&self, policy: &Policy, now: Time) -> Option<Duration> {
-        let more = policy.use_stale?;
-        let time = policy.valid.saturating_add(more);
-        self.age(now)
-            .filter(|&age| age < time && self.validity == Validity::Valid)
+        let time = policy.valid.saturating_add(policy.use_stale);
+        self.age(now).filter(|&age| {
+            age < time && self.validity == Validity::Valid && !policy.use_stale.is_zero()
+        })
     }
 }
 

@@ -23,10 +23,10 @@ pub struct Policy {
     pub lock: Lock,
     /// How long one may resolve before someone else takes over.
     pub lease: Duration,
-    /// Age from which a valid answer is refreshed while it is used.
-    pub refresh: Option<Duration>,
+    /// Age from which a valid answer is refreshed while it is used; [`Duration::MAX`] for never.
+    pub refresh: Duration,
     /// How long after its time a valid answer is used while the resolver fails.
-    pub use_stale: Option<Duration>,
+    pub use_stale: Duration,
     /// How long a failure is believed: no refresh in that time, and a stale answer is used without
     /// another try. With zero, each request tries.
     pub backoff: Duration,
@@ -40,8 +40,8 @@ impl Default for Policy {
             invalid: Duration::from_secs(2),
             lock: Lock::On,
             lease: Duration::from_secs(15),
-            refresh: None,
-            use_stale: None,
+            refresh: Duration::MAX,
+            use_stale: Duration::ZERO,
             backoff: Duration::ZERO,
         }
     }

@@ -114,8 +114,8 @@ impl CacheConf {
                 Lock::Off
             },
             lease,
-            refresh: self.refresh.flatten().map(ms),
-            use_stale: self.use_stale.flatten().map(ms),
+            refresh: self.refresh.flatten().map_or(Duration::MAX, ms),
+            use_stale: self.use_stale.flatten().map_or(Duration::ZERO, ms),
             backoff: BACKOFF,
         };
         Ok(Some(Cache {

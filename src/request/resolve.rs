@@ -417,7 +417,7 @@ fn policy(cache: &Cache, at_most: Option<Duration>) -> Policy {
         Some(age) => Policy {
             valid: cache.policy.valid.min(age),
             invalid: cache.policy.invalid.min(age),
-            refresh: None,
+            refresh: Duration::MAX,
             ..cache.policy
         },
     }

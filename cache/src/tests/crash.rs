@@ -16,7 +16,7 @@ struct Step {
 
 fn policy() -> Policy {
     Policy {
-        refresh: Some(ms(20_000)),
+        refresh: ms(20_000),
         ..Policy::default()
     }
 }

@@ -60,8 +60,8 @@ fn populated() -> Region {
 /// Every call, with a few keys; what comes out doesn't matter.
 fn use_everything(zone: &mut Zone<'_>, keys: std::ops::Range<u64>) {
     let policy = Policy {
-        refresh: Some(ms(0)),
-        use_stale: Some(ms(10_000)),
+        refresh: ms(0),
+        use_stale: ms(10_000),
         ..Policy::default()
     };
     let mut value = Vec::new();

@@ -37,7 +37,7 @@ fn invalid_answer_has_its_own_time() {
 fn nothing_is_used_beyond_its_own_end() {
     let region = Region::of_blocks(100);
     let mut story = Story::new(&region);
-    story.policy.use_stale = Some(ms(600_000));
+    story.policy.use_stale = ms(600_000);
     let flight = story.resolve(1);
     let until = Some(at(story.now + 10));
     let answer = Answer::Valid {

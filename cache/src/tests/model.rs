@@ -91,10 +91,10 @@ impl Entry {
     }
 
     fn stale(&self, policy: &Policy, now: u64) -> Option<Duration> {
-        if self.validity == Validity::Invalid {
+        if self.validity == Validity::Invalid || policy.use_stale.is_zero() {
             return None;
         }
-        let time = policy.valid + policy.use_stale?;
+        let time = policy.valid + policy.use_stale;
         self.age(now).filter(|&age| age < time)
     }
 
@@ -146,7 +146,7 @@ impl Model {
 
         if let Some((entry, age)) = entry.and_then(|e| Some((e, e.fresh(policy, at.now)?))) {
             let (found, value) = entry.found(age);
-            let due = policy.refresh.is_some_and(|refresh| age >= refresh);
+            let due = age >= policy.refresh;
             let due = due && entry.validity == Validity::Valid;
             return if due && !flying && !failed(policy.backoff) {
                 Expect::Refresh(found, value)
@@ -199,7 +199,7 @@ impl Model {
     pub(super) fn fresh(&self, n: u64, policy: &Policy, now: u64) -> Option<(Found, Vec<u8>)> {
         let entry = self.entries.get(&n)?;
         let age = entry.fresh(policy, now)?;
-        let due = policy.refresh.is_some_and(|refresh| age >= refresh);
+        let due = age >= policy.refresh;
         (!due || entry.validity == Validity::Invalid).then(|| entry.found(age))
     }
 

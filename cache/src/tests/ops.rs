@@ -45,8 +45,8 @@ pub(super) fn policy(index: usize) -> Policy {
         ..Policy::default()
     };
     let eager = Policy {
-        refresh: Some(ms(5_000)),
-        use_stale: Some(ms(60_000)),
+        refresh: ms(5_000),
+        use_stale: ms(60_000),
         ..default
     };
     match index {

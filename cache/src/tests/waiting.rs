@@ -126,7 +126,7 @@ fn unlocked_lookups_all_resolve() {
 fn old_answer_is_refreshed_by_one() {
     let region = Region::of_blocks(100);
     let mut story = Story::new(&region);
-    story.policy.refresh = Some(ms(10_000));
+    story.policy.refresh = ms(10_000);
     story.policy.backoff = ms(1_000);
     story.store(1, b"old");
     story.now += 9_999;
@@ -151,7 +151,7 @@ fn old_answer_is_refreshed_by_one() {
 fn expired_entry_waits_for_its_refresh() {
     let region = Region::of_blocks(100);
     let mut story = Story::new(&region);
-    story.policy.refresh = Some(ms(59_000));
+    story.policy.refresh = ms(59_000);
     story.store(1, b"old");
     story.now += 59_500;
     let Lookup::Refresh(_, flight) = story.lookup(1) else {
@@ -172,7 +172,7 @@ fn stale_answer_is_bounded_and_never_an_invalid_one() {
     story.store_invalid(2);
     story.now += 60_000;
     let policy = Policy {
-        use_stale: Some(ms(5_000)),
+        use_stale: ms(5_000),
         ..story.policy
     };
     assert_eq!(
@@ -190,7 +190,7 @@ fn stale_answer_is_bounded_and_never_an_invalid_one() {
 fn failing_resolver_is_tried_by_one_while_others_use_the_old_answer() {
     let region = Region::of_blocks(100);
     let mut story = Story::new(&region);
-    story.policy.use_stale = Some(ms(600_000));
+    story.policy.use_stale = ms(600_000);
     story.policy.backoff = ms(1_000);
     story.store(1, b"old");
     story.now += 60_000;
