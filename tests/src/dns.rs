@@ -1,6 +1,6 @@
 //! A DNS server whose answers a test changes.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
 /// Answers for every name alike, over UDP on 127.0.0.1.
@@ -20,16 +20,18 @@ struct State {
 /// What the server says.
 #[derive(Clone, Debug)]
 pub enum Says {
-    /// These addresses, for so many seconds.
-    Addresses(Vec<Ipv4Addr>, u32),
+    /// Those of these addresses that are of the kind asked for, for so many seconds.
+    Addresses(Vec<IpAddr>, u32),
     /// Nothing.
     Silence,
     /// A response code: 2 is a failure of the server, 3 means that there is no such name.
     Code(u8),
 }
 
-/// The only type of record there is.
+/// Type and class of a question for IPv4 addresses.
 const A: [u8; 4] = [0, 1, 0, 1];
+/// The same for IPv6 addresses.
+const AAAA: [u8; 4] = [0, 28, 0, 1];
 
 impl Dns {
     /// Starts one.
@@ -49,7 +51,7 @@ impl Dns {
     }
 
     /// Starts one that knows a single address.
-    pub fn knowing(address: Ipv4Addr, ttl: u32) -> Self {
+    pub fn knowing(address: IpAddr, ttl: u32) -> Self {
         Self::saying(Says::Addresses(vec![address], ttl))
     }
 
@@ -87,12 +89,10 @@ fn serve(socket: &UdpSocket, state: &Mutex<State>) {
         let Some(question) = query[..length].get(12..) else {
             continue;
         };
-        let name = name(question);
-        let is_a = question.ends_with(&A);
-        if is_a {
-            state.questions.push(name);
+        if question.ends_with(&A) {
+            state.questions.push(name(question));
         }
-        if let Some(response) = respond(&query[..2], question, is_a, &state.says) {
+        if let Some(response) = respond(&query[..2], question, &state.says) {
             let _ = socket.send_to(&response, from);
         }
     }
@@ -110,35 +110,38 @@ fn name(question: &[u8]) -> String {
     labels.join(".")
 }
 
-fn respond(id: &[u8], question: &[u8], is_a: bool, says: &Says) -> Option<Vec<u8>> {
-    let (code, addresses, ttl): (u8, &[Ipv4Addr], u32) = match says {
+fn respond(id: &[u8], question: &[u8], says: &Says) -> Option<Vec<u8>> {
+    let (code, addresses, ttl): (u8, &[IpAddr], u32) = match says {
         Says::Silence => return None,
         Says::Code(code) => (*code, &[], 0),
-        Says::Addresses(_, _) if !is_a => (0, &[], 0),
         Says::Addresses(addresses, ttl) => (0, addresses, *ttl),
     };
+    let records: Vec<Vec<u8>> = addresses
+        .iter()
+        .filter_map(|address| record(address, question, ttl))
+        .collect();
     let mut response = id.to_vec();
     // A response to a query with recursion desired, recursion available.
-    response.extend([
-        0x81,
-        0x80 | code,
-        0,
-        1,
-        0,
-        addresses.len() as u8,
-        0,
-        0,
-        0,
-        0,
-    ]);
+    response.extend([0x81, 0x80 | code, 0, 1, 0, records.len() as u8, 0, 0, 0, 0]);
     response.extend(question);
-    for address in addresses {
-        // The name is that of the question, at offset 12.
-        response.extend([0xc0, 12]);
-        response.extend(A);
-        response.extend(ttl.to_be_bytes());
-        response.extend([0, 4]);
-        response.extend(address.octets());
-    }
+    response.extend(records.concat());
     Some(response)
+}
+
+/// The record of an address, if it is one that the question is for.
+fn record(address: &IpAddr, question: &[u8], ttl: u32) -> Option<Vec<u8>> {
+    let (kind, data) = match address {
+        IpAddr::V4(ip) => (A, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (AAAA, ip.octets().to_vec()),
+    };
+    if !question.ends_with(&kind) {
+        return None;
+    }
+    // The name is that of the question, at offset 12.
+    let mut record = vec![0xc0, 12];
+    record.extend(kind);
+    record.extend(ttl.to_be_bytes());
+    record.extend((data.len() as u16).to_be_bytes());
+    record.extend(data);
+    Some(record)
 }

@@ -1,6 +1,6 @@
 //! Names of resolvers, looked up while requests are served.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use authgear_integration::{
@@ -9,14 +9,14 @@ use authgear_integration::{
 };
 use authgear_resolver_double::Resolver;
 
-const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
-const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-const NOBODY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
+const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 
 /// Resolvers at both addresses, on one port.
 fn two_resolvers() -> (Port, Resolver, Resolver) {
     let port = Port::reserve();
-    let at = |ip: Ipv4Addr| {
+    let at = |ip: IpAddr| {
         Resolver::builder()
             .store(people())
             .listen(SocketAddr::from((ip, port.addr().port())))
