@@ -251,7 +251,11 @@ fn policy(step: u8) -> Policy {
         invalid: ms(500),
         lock: if step & 16 == 0 { Lock::On } else { Lock::Off },
         lease: ms(1_000),
-        refresh: if step & 32 == 0 { ms(500) } else { Duration::MAX },
+        refresh: if step & 32 == 0 {
+            ms(500)
+        } else {
+            Duration::MAX
+        },
         use_stale: if step & 64 == 0 { ms(5_000) } else { ms(0) },
         backoff: ms(u64::from(step >> 7) * 700),
     }
