@@ -48,11 +48,15 @@ pub struct Memo {
 }
 
 impl Default for Memo {
-    /// One with secrets from the system's random numbers.
+    /// One with [`secrets`] of its own.
     fn default() -> Memo {
-        let random = || RandomState::new().build_hasher().finish();
-        Memo::new([random(), random()])
+        Memo::new(secrets())
     }
+}
+
+/// From the system's random numbers, by way of the standard library.
+pub fn secrets() -> [u64; 2] {
+    [(); 2].map(|()| RandomState::new().build_hasher().finish())
 }
 
 impl Memo {

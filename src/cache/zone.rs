@@ -1,8 +1,6 @@
 //! A zone and the steps that requests take in it.
 
 use core::cell::OnceCell;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +10,7 @@ use authgear_cache::{
 };
 use authgear_session::answer;
 use authgear_session::key::tag;
+use authgear_session::memo::secrets;
 
 use super::waiters;
 use crate::ngx::log;
@@ -28,8 +27,7 @@ pub struct Zone {
 impl Attach for Zone {
     fn attach(&self, region: Region) -> bool {
         time::note_clocks();
-        let hasher = || RandomState::new().build_hasher().finish();
-        let seed = Seed([hasher(), hasher()]);
+        let seed = Seed(secrets());
         // On a reload, workers are at it.
         let attached = region.locked(|| authgear_cache::Zone::attach(region.words(), seed, now()));
         let log = log::cycle();

@@ -65,15 +65,17 @@ impl<'r> Resolving<'r, '_> {
     fn begin(&mut self, at_most: Option<Duration>) -> Result<Step, NoMemory> {
         let (r, resolver) = (self.r, self.resolver);
         let cache = LocationConf::of(r).cache();
-        let mut fingerprint = None;
-        if let (Some(cache), None) = (cache, at_most) {
-            fingerprint = resolver::fingerprint(r, resolver);
-            let key = fingerprint.and_then(|seen| MainConf::of(r).memo.borrow().get(seen));
-            if key.is_some_and(|key| self.use_fresh(&key, cache)) {
+        let preflight = is_preflight(r);
+        let memo = &MainConf::of(r).memo;
+        let seen = cache.filter(|_| !preflight);
+        let seen = seen.and_then(|_| resolver::fingerprint(r, resolver));
+        let known = seen.and_then(|seen| memo.borrow().get(seen));
+        if let (Some(key), Some(cache), None) = (known, cache, at_most) {
+            if self.use_fresh(&cached(key), cache) {
                 return Ok(Step::Settled);
             }
         }
-        let inquiry = match is_preflight(r) {
+        let inquiry = match preflight {
             true => Ok(None),
             false => Inquiry::prepare(r, resolver),
         };
@@ -94,11 +96,11 @@ impl<'r> Resolving<'r, '_> {
         let question = inquiry.question();
         match cache {
             Some(cache) => {
-                let key = inquiry.key();
-                if let Some(seen) = fingerprint {
-                    MainConf::of(r).memo.borrow_mut().insert(seen, key);
+                let key = known.unwrap_or_else(|| inquiry.key());
+                if let (Some(seen), None) = (seen, known) {
+                    memo.borrow_mut().insert(seen, key);
                 }
-                self.look_up(inquiry, question, Key::new(*key.as_bytes()), cache, at_most)
+                self.look_up(inquiry, question, cached(key), cache, at_most)
             }
             None => self.ask(&inquiry, Pending::uncached(question), None),
         }
@@ -106,13 +108,12 @@ impl<'r> Resolving<'r, '_> {
 
     /// The usual case: a worker that has seen these credentials before, and a cached answer that is
     /// good.
-    fn use_fresh(&mut self, key: &key::Key, cache: &Cache) -> bool {
+    fn use_fresh(&mut self, key: &Key, cache: &Cache) -> bool {
         if cache.is_bypassed(self.r) {
             return false;
         }
         let mut value = Vec::with_capacity(USUAL_VALUE);
-        let key = Key::new(*key.as_bytes());
-        let found = cache.zone.fresh(&key, &cache.policy, &mut value);
+        let found = cache.zone.fresh(key, &cache.policy, &mut value);
         let question = Question::as_configured(self.resolver);
         found.is_some_and(|found| {
             self.use_found(question, &found, value, CacheStatus::Hit)
@@ -408,6 +409,11 @@ impl<'r> Resolving<'r, '_> {
         self.context.set_resolved(resolved);
         self.r.forget_variables(&MainConf::of(self.r).variables);
     }
+}
+
+/// The key as the cache has it.
+fn cached(key: key::Key) -> Key {
+    Key::new(*key.as_bytes())
 }
 
 /// The location's policy, with answers of no more than this age.

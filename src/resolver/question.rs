@@ -7,7 +7,7 @@ use authgear_session::credentials::{CredentialHeader, Credentials};
 use authgear_session::key::{Hosts, Key, KeyPrefix};
 use authgear_session::memo::Fingerprint;
 
-use super::request::{credentials, may_be_preflight, Changes};
+use super::request::{credentials, Changes};
 use crate::conf::{MainConf, Merged, Place, Resolver};
 use crate::ngx::request::Request;
 
@@ -50,13 +50,12 @@ impl Question {
         credentials: &Credentials<'_>,
         changes: &Changes<'_>,
     ) -> Question {
-        let asked = match resolver.has_variables() {
-            true => Asked::Evaluated(key(resolver, place, credentials, changes)),
-            false => Asked::AsConfigured,
-        };
-        Question {
-            resolver: resolver.clone(),
-            asked,
+        match resolver.has_variables() {
+            true => Question {
+                resolver: resolver.clone(),
+                asked: Asked::Evaluated(key(resolver, place, credentials, changes)),
+            },
+            false => Question::as_configured(resolver),
         }
     }
 
@@ -95,8 +94,7 @@ pub fn key<'r>(
 /// The fingerprint of a request whose key is decided by its location's resolver and the credentials
 /// as received, and by nothing else.
 pub fn fingerprint(r: Request<'_>, resolver: &Rc<Resolver>) -> Option<Fingerprint> {
-    let by_credentials = resolver.key_prefix.is_some() && resolver.set_headers.is_empty();
-    if !by_credentials || may_be_preflight(r) {
+    if resolver.key_prefix.is_none() || !resolver.set_headers.is_empty() {
         return None;
     }
     let headers = r.headers_in();

@@ -75,14 +75,9 @@ pub fn credentials<'r>(
 
 /// Whether this is a CORS preflight, which carries no credentials by design (Fetch, section 3.2).
 pub fn is_preflight(r: Request<'_>) -> bool {
-    may_be_preflight(r)
+    r.method() == NGX_HTTP_OPTIONS
         && r.header_in("Origin").is_some()
         && r.header_in("Access-Control-Request-Method").is_some()
-}
-
-/// Whether the method is that of a CORS preflight.
-pub fn may_be_preflight(r: Request<'_>) -> bool {
-    r.method() == NGX_HTTP_OPTIONS
 }
 
 /// Whether the client has sent a bearer token, whatever the location makes of it.

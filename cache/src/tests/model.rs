@@ -90,6 +90,10 @@ impl Entry {
         self.age(now).filter(|&age| age < time)
     }
 
+    fn due(&self, policy: &Policy, age: Duration) -> bool {
+        self.validity == Validity::Valid && age >= policy.refresh
+    }
+
     fn stale(&self, policy: &Policy, now: u64) -> Option<Duration> {
         if self.validity == Validity::Invalid || policy.use_stale.is_zero() {
             return None;
@@ -146,9 +150,7 @@ impl Model {
 
         if let Some((entry, age)) = entry.and_then(|e| Some((e, e.fresh(policy, at.now)?))) {
             let (found, value) = entry.found(age);
-            let due = age >= policy.refresh;
-            let due = due && entry.validity == Validity::Valid;
-            return if due && !flying && !failed(policy.backoff) {
+            return if entry.due(policy, age) && !flying && !failed(policy.backoff) {
                 Expect::Refresh(found, value)
             } else {
                 Expect::Hit(found, value)
@@ -199,8 +201,7 @@ impl Model {
     pub(super) fn fresh(&self, n: u64, policy: &Policy, now: u64) -> Option<(Found, Vec<u8>)> {
         let entry = self.entries.get(&n)?;
         let age = entry.fresh(policy, now)?;
-        let due = age >= policy.refresh;
-        (!due || entry.validity == Validity::Invalid).then(|| entry.found(age))
+        (!entry.due(policy, age)).then(|| entry.found(age))
     }
 
     pub(super) fn stale(&self, n: u64, policy: &Policy, now: u64) -> Option<(Found, Vec<u8>)> {
